@@ -1,0 +1,162 @@
+package stats
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+)
+
+// ScopeName is the instrumentation scope of everything that a Registry
+// produces.
+const ScopeName = "github.com/meshd/meshd/sidecar/stats"
+
+var _ metric.Producer = (*Registry)(nil)
+
+// Produce implements metric.Producer: the whole registry, cumulative since it
+// was made. It may be called by several readers at once and never fails.
+func (r *Registry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
+	snap := r.Snapshot()
+	p := production{start: snap.Start, now: snap.Time}
+	p.side("client", snap.Client, true)
+	p.side("server", snap.Server, false)
+	p.clients(snap.Client)
+	p.process(snap)
+	return []metricdata.ScopeMetrics{{
+		Scope:   instrumentation.Scope{Name: ScopeName},
+		Metrics: p.metrics,
+	}}, nil
+}
+
+type production struct {
+	start, now time.Time
+	metrics    []metricdata.Metrics
+}
+
+func (p *production) side(side string, services []ServiceSnapshot, routes bool) {
+	var latency []metricdata.ExponentialHistogramDataPoint[float64]
+	var active []metricdata.DataPoint[int64]
+	for _, s := range services {
+		active = append(active, p.point(s.Active, attribute.String("meshd.service", s.Name)))
+		for _, series := range s.Series {
+			latency = append(latency, p.histogram(s.Name, series, routes))
+		}
+	}
+	if len(latency) > 0 {
+		p.metrics = append(p.metrics, metricdata.Metrics{
+			Name:        "http." + side + ".request.duration",
+			Description: "Duration of HTTP " + side + " requests.",
+			Unit:        "s",
+			Data: metricdata.ExponentialHistogram[float64]{
+				DataPoints:  latency,
+				Temporality: metricdata.CumulativeTemporality,
+			},
+		})
+	}
+	p.sum("http."+side+".active_requests", "Number of HTTP "+side+" requests in flight.", "{request}", false, active)
+}
+
+func (p *production) histogram(service string, s Series, route bool) metricdata.ExponentialHistogramDataPoint[float64] {
+	attrs := make([]attribute.KeyValue, 0, 4)
+	attrs = append(attrs, attribute.String("meshd.service", service))
+	if route {
+		attrs = append(attrs, attribute.String("meshd.route", s.Route))
+	}
+	if s.Status != 0 {
+		attrs = append(attrs, attribute.Int("http.response.status_code", s.Status))
+	}
+	if s.Error != "" {
+		attrs = append(attrs, attribute.String("error.type", s.Error))
+	}
+	return metricdata.ExponentialHistogramDataPoint[float64]{
+		Attributes: attribute.NewSet(attrs...),
+		StartTime:  p.start,
+		Time:       p.now,
+		Count:      s.Latency.Count,
+		Sum:        s.Latency.Sum.Seconds(),
+		Scale:      Scale,
+		PositiveBucket: metricdata.ExponentialBucket{
+			Offset: int32(s.Latency.Offset),
+			Counts: s.Latency.Counts,
+		},
+	}
+}
+
+func (p *production) clients(services []ServiceSnapshot) {
+	var retries, denied, idle, breakers, requests, failures []metricdata.DataPoint[int64]
+	for _, s := range services {
+		name := attribute.String("meshd.service", s.Name)
+		for _, reason := range slices.Sorted(maps.Keys(s.Retries)) {
+			retries = append(retries, p.point(int64(s.Retries[reason]), name, attribute.String("meshd.retry.reason", reason)))
+		}
+		denied = append(denied, p.point(int64(s.RetriesDenied), name))
+		idle = append(idle, p.point(int64(s.IdleResets), name))
+		breakers = append(breakers, p.point(int64(s.BreakersOpen), name))
+		for _, e := range s.Endpoints {
+			attrs := []attribute.KeyValue{
+				name,
+				attribute.String("meshd.endpoint", e.Address),
+				attribute.String("meshd.endpoint.id", e.ID),
+			}
+			requests = append(requests, p.point(int64(e.Requests), attrs...))
+			failures = append(failures, p.point(int64(e.Failures), attrs...))
+		}
+	}
+	p.sum("meshd.client.retries", "Further attempts after a failed one.", "{attempt}", true, retries)
+	p.sum("meshd.client.retries_denied", "Retries refused because the budget was spent.", "{attempt}", true, denied)
+	p.sum("meshd.client.idle_resets", "Calls moved from a connection that was closed while idle to a fresh one.", "{attempt}", true, idle)
+	p.gauge("meshd.breaker.open", "Endpoints whose breaker is open or half open.", "{endpoint}", breakers)
+	p.sum("meshd.endpoint.requests", "Attempts sent to an endpoint.", "{attempt}", true, requests)
+	p.sum("meshd.endpoint.failures", "Attempts on an endpoint that failed.", "{attempt}", true, failures)
+}
+
+func (p *production) process(s Snapshot) {
+	p.gauge("meshd.connections", "Open connections.", "{connection}", []metricdata.DataPoint[int64]{
+		p.point(s.Connections.Downstream, attribute.String("meshd.side", "downstream")),
+		p.point(s.Connections.Upstream, attribute.String("meshd.side", "upstream")),
+	})
+	one := func(n uint64) []metricdata.DataPoint[int64] {
+		return []metricdata.DataPoint[int64]{p.point(int64(n))}
+	}
+	p.sum("meshd.panics", "Panics caught.", "{panic}", true, one(s.Panics))
+	p.sum("meshd.malformed_requests", "Requests refused because they could not be parsed.", "{request}", true, one(s.Malformed))
+	p.sum("meshd.passthrough", "Calls and connections to what the mesh does not know.", "{call}", true, one(s.Passthrough))
+}
+
+func (p *production) point(v int64, attrs ...attribute.KeyValue) metricdata.DataPoint[int64] {
+	return metricdata.DataPoint[int64]{
+		Attributes: attribute.NewSet(attrs...),
+		StartTime:  p.start,
+		Time:       p.now,
+		Value:      v,
+	}
+}
+
+func (p *production) sum(name, description, unit string, monotonic bool, points []metricdata.DataPoint[int64]) {
+	if len(points) == 0 {
+		return
+	}
+	p.metrics = append(p.metrics, metricdata.Metrics{
+		Name: name, Description: description, Unit: unit,
+		Data: metricdata.Sum[int64]{
+			DataPoints:  points,
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: monotonic,
+		},
+	})
+}
+
+func (p *production) gauge(name, description, unit string, points []metricdata.DataPoint[int64]) {
+	if len(points) == 0 {
+		return
+	}
+	p.metrics = append(p.metrics, metricdata.Metrics{
+		Name: name, Description: description, Unit: unit,
+		Data: metricdata.Gauge[int64]{DataPoints: points},
+	})
+}

@@ -1,0 +1,77 @@
+package stats
+
+import "time"
+
+// A Snapshot is everything counted so far, for the admin page and for tests.
+// Durations are milliseconds.
+type Snapshot struct {
+	Start       time.Time         `json:"start"`
+	Time        time.Time         `json:"time"`
+	Connections Connections       `json:"connections"`
+	Panics      uint64            `json:"panics"`
+	Malformed   uint64            `json:"malformedRequests"`
+	Passthrough uint64            `json:"passthrough"`
+	Client      []ServiceSnapshot `json:"client"`
+	Server      []ServiceSnapshot `json:"server"`
+}
+
+// Connections are open at the time of the snapshot.
+type Connections struct {
+	Downstream int64 `json:"downstream"`
+	Upstream   int64 `json:"upstream"`
+}
+
+// A ServiceSnapshot is one service's part of a Snapshot.
+type ServiceSnapshot struct {
+	Name          string            `json:"name"`
+	Active        int64             `json:"active"`
+	Retries       map[string]uint64 `json:"retries,omitempty"` // by reason
+	RetriesDenied uint64            `json:"retriesDenied"`
+	IdleResets    uint64            `json:"idleResets"`
+	BreakersOpen  int               `json:"breakersOpen"` // open or half open
+	Endpoints     []EndpointStat    `json:"endpoints,omitempty"`
+	Series        []Series          `json:"series,omitempty"`
+}
+
+// A Series is the calls of one route that ended in one way. Status is 0 when
+// none was sent, Error is empty unless the proxy decided the outcome.
+type Series struct {
+	Route  string  `json:"route"`
+	Status int     `json:"status,omitempty"`
+	Error  string  `json:"error,omitempty"`
+	Count  uint64  `json:"count"`
+	MeanMs float64 `json:"meanMs"`
+	P50Ms  float64 `json:"p50Ms"`
+	P90Ms  float64 `json:"p90Ms"`
+	P99Ms  float64 `json:"p99Ms"`
+
+	Latency Distribution `json:"-"`
+}
+
+// Snapshot reads every counter. The counters go on while it reads, so two of
+// them may differ by the calls of that moment.
+func (r *Registry) Snapshot() Snapshot {
+	r.mu.Lock()
+	clients := r.clients.order[:len(r.clients.order):len(r.clients.order)]
+	servers := r.servers.order[:len(r.servers.order):len(r.servers.order)]
+	r.mu.Unlock()
+
+	return Snapshot{
+		Start:       r.start,
+		Time:        r.now(),
+		Connections: Connections{r.Downstream.Value(), r.Upstream.Value()},
+		Panics:      r.Panics.Value(),
+		Malformed:   r.Malformed.Value(),
+		Passthrough: r.Passthrough.Value(),
+		Client:      snapshots(clients),
+		Server:      snapshots(servers),
+	}
+}
+
+func snapshots(services []*Service) []ServiceSnapshot {
+	out := make([]ServiceSnapshot, 0, len(services))
+	for _, s := range services {
+		out = append(out, s.snapshot())
+	}
+	return out
+}
