@@ -1,0 +1,45 @@
+package breaker
+
+import "sync/atomic"
+
+// A Limit caps how many of something are in use at once: connections, pending
+// or active requests (envoy.config.cluster.v3.CircuitBreakers.Thresholds). It
+// refuses and never waits. The zero Limit counts and refuses nothing.
+type Limit struct {
+	inUse   atomic.Int64
+	refused atomic.Uint64
+	max     uint32
+}
+
+// NewLimit makes a Limit; 0 is no limit.
+func NewLimit(max uint32) *Limit { return &Limit{max: max} }
+
+// Acquire takes one, to be given back by exactly one Release, or reports false.
+func (l *Limit) Acquire() bool {
+	if l.max == 0 {
+		l.inUse.Add(1)
+		return true
+	}
+	for {
+		n := l.inUse.Load()
+		if n >= int64(l.max) {
+			l.refused.Add(1)
+			return false
+		}
+		if l.inUse.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Release gives back what one Acquire took.
+func (l *Limit) Release() { l.inUse.Add(-1) }
+
+// InUse is the number taken and not given back.
+func (l *Limit) InUse() int64 { return l.inUse.Load() }
+
+// Max is the limit; 0 is none.
+func (l *Limit) Max() uint32 { return l.max }
+
+// Refused is how often Acquire has reported false.
+func (l *Limit) Refused() uint64 { return l.refused.Load() }
