@@ -1,0 +1,82 @@
+package mesh
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	svcHead    = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+	sliceHead  = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: a}}\n"
+	policyHead = "apiVersion: meshd.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: a}\n"
+	policySpec = policyHead + "spec:\n  targetRefs: [{kind: Service, name: b}]\n"
+)
+
+// refused are objects that are wrong, and what is said of them.
+var refused = []struct{ in, want string }{
+	{"3", `f:1: value "3": accepted is an object with apiVersion, kind and metadata`},
+	{"[]", `f:1: a list: accepted is an object with apiVersion, kind and metadata`},
+	{"a: 1", `f:1: kind: value "": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)`},
+	{"kind: Pod", `f:1: kind: value "Pod": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)`},
+	{"kind: List\nitems: [{kind: List}]", `f:2: kind: value "List": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)`},
+	{"kind: List\nitems: {}", `f:2: items: a mapping: accepted is a list`},
+	{"kind: Service\napiVersion: v2\nmetadata: {name: a}", `f:2: Service default/a: apiVersion: value "v2": accepted is v1`},
+	{"kind: Service\napiVersion: v1\nspec: {ports: [{port: 1}]}", `f:1: metadata.name: missing: accepted is a DNS label`},
+	{"kind: Service\napiVersion: v1\nmetadata: {name: A}\nspec: {ports: [{port: 1}]}", `f:3: Service default/A: metadata.name: value "A": accepted is a DNS label`},
+	{"kind: Service\napiVersion: v1\nmetadata: {name: 7}\nspec: {ports: [{port: 1}]}", `f:3: Service default/7: metadata.name: value "7": accepted is a DNS label`},
+	{"kind: Service\napiVersion: v1\nmetadata: {name: a, labels: {b: 1}}\nspec: {ports: [{port: 1}]}", `f:3: Service default/a: metadata.labels.b: value "1": accepted is a string`},
+	{"kind: Service\napiVersion: v1\nmetadata: {name: a, nmae: b}\nspec: {ports: [{port: 1}]}", `f:3: Service default/a: metadata.nmae: unknown field: accepted is annotations, creationTimestamp,`},
+
+	{svcHead, `f:1: Service default/a: spec: missing: accepted is ports`},
+	{svcHead + "spec: {}", `f:4: Service default/a: spec.ports: missing: accepted is at least one port`},
+	{svcHead + "spec: 5", `f:4: Service default/a: spec: value "5": accepted is a mapping`},
+	{svcHead + "spec: {ports: [{port: 80}], externalName: x}", `f:4: Service default/a: spec.externalName: unknown field: accepted is allocateLoadBalancerNodePorts,`},
+	{svcHead + "spec: {ports: [{port: 80}], type: ExternalName}", `f:4: Service default/a: spec.type: value "ExternalName": accepted is ClusterIP, NodePort, LoadBalancer`},
+	{svcHead + "spec: {ports: [{port: 80}], sessionAffinity: ClientIP}", `f:4: Service default/a: spec.sessionAffinity: value "ClientIP": accepted is None`},
+	{svcHead + "spec:\n  ports:\n  - port: 80\n    prot: TCP", `f:7: Service default/a: spec.ports[0].prot: unknown field: accepted is appProtocol, name, nodePort, port, protocol, targetPort`},
+	{svcHead + "spec: {ports: [{port: 80, port: 81}]}", `f:4: Service default/a: spec.ports[0].port: given twice: accepted is once`},
+	{svcHead + "spec: {ports: [{port: \"80\"}]}", `f:4: Service default/a: spec.ports[0].port: value "80": accepted is a whole number from 1 to 65535`},
+	{svcHead + "spec: {ports: [{port: 80, targetPort: 70000}]}", `f:4: Service default/a: spec.ports[0].targetPort: value "70000": accepted is a whole number from 1 to 65535, or the name of a port`},
+	{svcHead + "spec: {ports: [{}]}", `f:4: Service default/a: spec.ports[0].port: missing: accepted is a whole number from 1 to 65535`},
+	{svcHead + "spec: {ports: [{port: 1}, {port: 2}]}", `f:4: Service default/a: spec.ports[1].name: missing: accepted is a name for each of several ports`},
+	{svcHead + "spec: {ports: [{port: 1, name: a}, {port: 2, name: a}]}", `f:4: Service default/a: spec.ports[1].name: value "a": another port has it`},
+	{svcHead + "spec: {ports: [{port: 1, name: a}, {port: 1, name: b}]}", `f:4: Service default/a: spec.ports[1].port: value "1": another port has it`},
+
+	{sliceHead, `f:1: EndpointSlice default/a: addressType: missing: accepted is IPv4, IPv6`},
+	{sliceHead + "addressType: FQDN", `f:4: EndpointSlice default/a: addressType: value "FQDN": accepted is IPv4, IPv6`},
+	{sliceHead + "addressType: IPv4\nendpoints:\n- addresses: [\"::1\"]", `f:6: EndpointSlice default/a: endpoints[0].addresses[0]: value "::1": accepted is an IPv4 address`},
+	{sliceHead + "addressType: IPv6\nendpoints:\n- addresses: [fe80::1%eth0]", `f:6: EndpointSlice default/a: endpoints[0].addresses[0]: value "fe80::1%eth0": accepted is an IPv6 address`},
+	{sliceHead + "addressType: IPv4\nendpoints:\n- conditions: {ready: true}", `f:6: EndpointSlice default/a: endpoints[0].addresses: missing: accepted is at least one IP address`},
+	{sliceHead + "addressType: IPv4\nendpoints:\n- addresses: [1.1.1.1]\n  conditions: {ready: yes}", `f:7: EndpointSlice default/a: endpoints[0].conditions.ready: value "yes": accepted is true or false`},
+	{"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: IPv4", `f:3: EndpointSlice default/a: metadata.labels.kubernetes.io/service-name: missing: accepted is the name of a Service`},
+	{"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: a\n  labels: {kubernetes.io/service-name: a}\n  annotations:\n    meshd.io/weight: \"0\"\naddressType: IPv4", `f:7: EndpointSlice default/a: metadata.annotations.meshd.io/weight: value "0": accepted is a whole number from "1" to "10000"`},
+
+	{policyHead + "spec: {balancer: peak_ewma}", `f:4: TrafficPolicy default/a: spec.targetRefs: missing: accepted is at least one {kind: Service, name: NAME}`},
+	{policyHead + "spec: {targetRefs: [{kind: Pod, name: b}]}", `f:4: TrafficPolicy default/a: spec.targetRefs[0].kind: value "Pod": accepted is Service`},
+	{policyHead + "spec: {targetRefs: [{name: b}]}", `f:4: TrafficPolicy default/a: spec.targetRefs[0].kind: missing: accepted is Service`},
+	{policyHead + "spec: {targetRefs: [{kind: Service, name: b}, {kind: Service, name: b}]}", `f:4: TrafficPolicy default/a: spec.targetRefs[1]: given twice: accepted is each target once`},
+	{policySpec + "  balancer: random", `f:6: TrafficPolicy default/a: spec.balancer: value "random": accepted is peak_ewma, least_request, round_robin`},
+	{policySpec + "  timeout: {request: 3}", `f:6: TrafficPolicy default/a: spec.timeout.request: value "3": accepted is a duration from "0s" to "24h", such as "250ms" or "1m30s"`},
+	{policySpec + "  timeout: {request: -1s}", `f:6: TrafficPolicy default/a: spec.timeout.request: value "-1s": accepted is a duration from`},
+	{policySpec + "  timeout:\n    request: 1s\n    attempt: 2s", `f:8: TrafficPolicy default/a: spec.timeout.attempt: value "2s": accepted is at most timeout.request, which is "1s"`},
+	{policySpec + "  timeout: {connect: 0s}", `f:6: TrafficPolicy default/a: spec.timeout.connect: value "0s": accepted is a duration from "1ms" to "1m"`},
+	{policySpec + "  retry: {backoff: {base: 1s, max: 1ms}}", `f:6: TrafficPolicy default/a: spec.retry.backoff.max: value "1ms": accepted is at least backoff.base, which is "1s"`},
+	{policySpec + "  retry: {when: []}", `f:6: TrafficPolicy default/a: spec.retry.when: an empty list: accepted is some of connect-failure`},
+	{policySpec + "  retry: {when: [500]}", `f:6: TrafficPolicy default/a: spec.retry.when[0]: value "500": accepted is connect-failure, reset, 502, 503, 504`},
+	{policySpec + "  retry: {attempts: 1.5}", `f:6: TrafficPolicy default/a: spec.retry.attempts: value "1.5": accepted is a whole number from 0 to 10`},
+	{policySpec + "  retry: {budget: {ratio: 20}}", `f:6: TrafficPolicy default/a: spec.retry.budget.ratio: value "20": accepted is a number from 0 to 1`},
+	{policySpec + "  retry: {budget: {ratio: .nan}}", `f:6: TrafficPolicy default/a: spec.retry.budget.ratio: value ".nan": accepted is a number from 0 to 1`},
+	{policySpec + "  breaker: {consecutiveFailures: 0, errorRatio: 0}", `f:6: TrafficPolicy default/a: spec.breaker: consecutiveFailures and errorRatio are both 0`},
+	{policySpec + "  limits: {requests: -1}", `f:6: TrafficPolicy default/a: spec.limits.requests: value "-1": accepted is a whole number from 0 to 1000000000`},
+	{policySpec + "  headers: {forwarded: yes}", `f:6: TrafficPolicy default/a: spec.headers.forwarded: value "yes": accepted is none, x-forwarded, rfc7239`},
+	{policySpec + "  tracing: {ratio: 1.01}", `f:6: TrafficPolicy default/a: spec.tracing.ratio: value "1.01": accepted is a number from 0 to 1`},
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, tt := range refused {
+		objects, errs := Parse("f", []byte(tt.in))
+		if len(objects) != 0 || len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), tt.want) {
+			t.Errorf("%s\n gives %d objects and %v\n want %s", tt.in, len(objects), errs, tt.want)
+		}
+	}
+}
