@@ -1,0 +1,172 @@
+package endpoint
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// A Load is what an endpoint has to do and how long it takes for it, as seen
+// from here: attempts in flight and a peak-sensitive moving average of latency
+// (Finagle's and linkerd's Peak EWMA). It is lock-free; the zero Load is that of
+// an endpoint never called. Each Start is followed by exactly one Done or
+// Cancel. Every now is the same monotonic clock, in nanoseconds, not negative.
+//
+// The price of an endpoint, Cost, is
+//
+//	latency × 4^penalty × (w + n·w^⅛)       w = e^(−idle/2s), n in flight
+//
+// where idle is the time since the last outcome. For a busy endpoint that is
+// the familiar latency × (n+1). What departs from Finagle, and why:
+//
+//   - The average fades with 2 s rather than 10: a new instance's first answer
+//     may take 100 times as long as its later ones (connect, cold caches) and
+//     must not keep it idle for most of a minute.
+//   - Only the first call in flight is sold at the faded price w; those beside
+//     it fade eight times slower. So an endpoint that has not been asked for a
+//     while is asked once, not by everybody until it answers, and one that
+//     hangs does not look faster while it hangs; yet a call that stays open for
+//     hours does not freeze the price either.
+//   - A failure may be quick, so its latency can only raise the average.
+//     Instead it raises penalty by one, up to five, and a success or a second
+//     without outcome lowers it by one. Thus a rare failure costs the endpoint
+//     a call or two, whatever its latency is (a fixed number of milliseconds
+//     would be nothing to slow services and banish the instances of fast ones),
+//     and one that only fails is soon priced a thousandfold.
+//   - An endpoint never answered by is free while idle and dearer than any
+//     other while it is being asked: one call at a time finds out. If that
+//     fails, it counts as 100 ms until a success tells better.
+type Load struct {
+	inflight atomic.Int64
+	packed   atomic.Uint64 // an estimate
+}
+
+const (
+	fade       = 2 * time.Second
+	tickBits   = 20 // a tick is 2²⁰ ns, about 1 ms
+	stampBits  = 28 // ticks wrap after 78 hours
+	levelBits  = 64 - 32 - stampBits
+	maxLevel   = 5
+	levelTicks = 1 << 10       // about 1 s: the life of one level of penalty
+	assumed    = 100e6         // ns: latency where only failures are known
+	unanswered = float64(1e15) // ns: price of a call beside the first one to an unknown
+)
+
+var penalties = [maxLevel + 1]float64{1, 4, 16, 64, 256, 1024}
+
+// An estimate fits in one word, so that it is read and replaced whole:
+// latency in ns as float32, level of penalty, and tick of the last outcome.
+// The word 0 is an endpoint without outcomes; latency 0 is one with failures only.
+type estimate struct {
+	latency float64
+	level   uint32
+	tick    uint32
+}
+
+func unpack(v uint64) estimate {
+	return estimate{
+		latency: float64(math.Float32frombits(uint32(v >> 32))),
+		level:   uint32(v) >> stampBits,
+		tick:    uint32(v) & (1<<stampBits - 1),
+	}
+}
+
+func (e estimate) pack() uint64 {
+	return uint64(math.Float32bits(float32(e.latency)))<<32 | uint64(e.level<<stampBits|e.tick)
+}
+
+func tickOf(now int64) uint32 { return uint32(now>>tickBits) & (1<<stampBits - 1) }
+
+// age is the time since the last outcome, in ticks; clocks read by several
+// goroutines may be a little out of order, which is no time at all.
+func (e estimate) age(tick uint32) uint32 {
+	age := (tick - e.tick) & (1<<stampBits - 1)
+	if age >= 1<<(stampBits-1) {
+		return 0
+	}
+	return age
+}
+
+// weight is what is left of an average after age ticks.
+func weight(age uint32) float64 {
+	if age == 0 {
+		return 1
+	}
+	return math.Exp(-float64(age) * (1 << tickBits) / float64(fade))
+}
+
+// penalty is the level of penalty after age ticks.
+func (e estimate) penalty(age uint32) uint32 {
+	return e.level - min(e.level, age/levelTicks)
+}
+
+// after is the estimate once an outcome has been added.
+func (e estimate) after(tick uint32, latency float64, failed bool) estimate {
+	age := e.age(tick)
+	level := e.penalty(age)
+	switch {
+	case failed:
+		level = min(level+1, maxLevel)
+		if latency > e.latency && (e.latency > 0 || latency > assumed) {
+			e.latency = latency
+		}
+	case latency >= e.latency || e.latency == 0: // a peak, or the first known
+		e.latency = latency
+		level -= min(level, 1)
+	default:
+		w := weight(age)
+		e.latency = e.latency*w + latency*(1-w)
+		level -= min(level, 1)
+	}
+	e.level, e.tick = level, tick
+	return e
+}
+
+// Start is called as an attempt is given to the endpoint.
+func (l *Load) Start() { l.inflight.Add(1) }
+
+// Done ends an attempt with an outcome: failed, or how long it took to the
+// head of its response.
+func (l *Load) Done(now int64, latency time.Duration, failed bool) {
+	tick, ns := tickOf(now), float64(max(latency, 1))
+	for {
+		old := l.packed.Load()
+		next := unpack(old).after(tick, ns, failed).pack()
+		if next == old || l.packed.CompareAndSwap(old, next) {
+			break
+		}
+	}
+	l.inflight.Add(-1)
+}
+
+// Cancel ends an attempt that says nothing about the endpoint.
+func (l *Load) Cancel() { l.inflight.Add(-1) }
+
+// InFlight is the number of attempts started and not ended.
+func (l *Load) InFlight() int64 { return l.inflight.Load() }
+
+// Latency is the average as of the last outcome, without penalty; 0 if unknown.
+func (l *Load) Latency() time.Duration {
+	return time.Duration(unpack(l.packed.Load()).latency)
+}
+
+// Cost is the price of one more attempt: nanoseconds, meaningful in comparison.
+func (l *Load) Cost(now int64) float64 {
+	n := float64(max(l.inflight.Load(), 0))
+	v := l.packed.Load()
+	if v == 0 {
+		return n * unanswered
+	}
+	e := unpack(v)
+	latency := e.latency
+	if latency == 0 {
+		latency = assumed
+	}
+	age := e.age(tickOf(now))
+	w := weight(age)
+	load := w
+	if n > 0 {
+		load += n * math.Sqrt(math.Sqrt(math.Sqrt(w)))
+	}
+	return latency * penalties[e.penalty(age)] * load
+}

@@ -1,0 +1,183 @@
+package endpoint
+
+import (
+	"math"
+	"sync"
+	"testing"
+	"time"
+)
+
+const ms, second = time.Millisecond, int64(time.Second)
+
+func (l *Load) call(at int64, latency time.Duration, failed bool) {
+	l.Start()
+	l.Done(at, latency, failed)
+}
+
+func near(t *testing.T, what string, got, want float64) {
+	t.Helper()
+	if math.Abs(got-want) > 0.01*want {
+		t.Errorf("%s: %.4g, want %.4g", what, got, want)
+	}
+}
+
+func TestPeaksCountAtOnceAndFade(t *testing.T) {
+	var l Load
+	l.call(10*second, 10*ms, false)
+	near(t, "after one answer", l.Cost(10*second), 10e6)
+	l.call(10*second, 50*ms, false)
+	near(t, "after a peak", l.Cost(10*second), 50e6)
+	near(t, "idle for 2 s", l.Cost(12*second), 50e6/math.E)
+	l.call(12*second, 10*ms, false)
+	near(t, "after the next answer", l.Cost(12*second), 50e6/math.E+10e6*(1-1/math.E))
+	for at := 12 * second; at <= 30*second; at += second / 100 {
+		l.call(at, 10*ms, false)
+	}
+	near(t, "after many", l.Cost(30*second), 10e6)
+}
+
+func TestCostGrowsWithCallsInFlight(t *testing.T) {
+	var l Load
+	l.call(second, 10*ms, false)
+	for n := range 5 {
+		near(t, "in flight", l.Cost(second), 10e6*float64(n+1))
+		l.Start()
+	}
+	for range 5 {
+		l.Cancel()
+	}
+	near(t, "canceled", l.Cost(second), 10e6)
+	if l.InFlight() != 0 || l.Latency() != 10*ms {
+		t.Errorf("in flight %d, latency %v", l.InFlight(), l.Latency())
+	}
+}
+
+func TestUnknownEndpointIsAskedOnceAtATime(t *testing.T) {
+	var cold, busy Load
+	busy.call(second, time.Millisecond, false)
+	for range 1000 {
+		busy.Start()
+	}
+	if cold.Cost(second) != 0 {
+		t.Error("an idle unknown endpoint must be asked")
+	}
+	cold.Start()
+	if cold.Cost(second) <= busy.Cost(second) {
+		t.Error("an unknown endpoint must not be asked again before it answered")
+	}
+}
+
+func TestEndpointIdleForLongIsAskedOnceAtATime(t *testing.T) {
+	var idle, busy Load
+	idle.call(0, 100*ms, false)
+	busy.call(20*second, 10*ms, false)
+	if idle.Cost(20*second) > busy.Cost(20*second)/100 {
+		t.Error("not asked again after 20 s")
+	}
+	idle.Start()
+	if idle.Cost(20*second) < busy.Cost(20*second) {
+		t.Error("asked by everybody")
+	}
+	// A call that stays open does not freeze the price for ever.
+	if idle.Cost(60*second) > 10e6 {
+		t.Errorf("still %.3g after a minute", idle.Cost(60*second))
+	}
+}
+
+func TestHangingEndpointDoesNotLookFast(t *testing.T) {
+	var l Load
+	l.call(0, 10*ms, false)
+	l.Start()
+	before := l.Cost(0)
+	if after := l.Cost(second); after < before/2 {
+		t.Errorf("cost fell from %.3g to %.3g while nothing was answered", before, after)
+	}
+}
+
+func TestFailuresRepel(t *testing.T) {
+	var l Load
+	l.call(second, 10*ms, false)
+	l.call(second, 10*time.Microsecond, true)
+	near(t, "one quick failure", l.Cost(second), 40e6)
+	l.call(second, 10*ms, false)
+	near(t, "and a success", l.Cost(second), 10e6)
+	for range 20 {
+		l.call(second, 10*time.Microsecond, true)
+	}
+	near(t, "many failures", l.Cost(second), 1024*10e6)
+	l.call(second, 30*ms, true)
+	near(t, "a slow failure", l.Cost(second), 1024*30e6)
+	if l.Cost(7*second) > 10e6 {
+		t.Errorf("not given another chance in 6 s: %.3g", l.Cost(7*second))
+	}
+
+	var never Load
+	never.call(second, 10*time.Microsecond, true)
+	near(t, "only ever failed", never.Cost(second), 4*assumed)
+	never.call(second, 10*ms, false)
+	near(t, "answered at last", never.Cost(second), 10e6)
+}
+
+func TestEstimateKeepsItsParts(t *testing.T) {
+	for _, e := range []estimate{{}, {1, 0, 0}, {float64(float32(3.6e12)), maxLevel, 1<<stampBits - 1}, {0, 1, 5}} {
+		if got := unpack(e.pack()); got != e {
+			t.Errorf("%+v became %+v", e, got)
+		}
+	}
+	if maxLevel >= 1<<levelBits {
+		t.Error("level does not fit")
+	}
+	// Across the wrap of ticks, and with clocks out of order.
+	e := estimate{tick: 1<<stampBits - 10}
+	if e.age(5) != 15 || e.age(1<<stampBits-20) != 0 {
+		t.Errorf("ages %d and %d", e.age(5), e.age(1<<stampBits-20))
+	}
+}
+
+func TestConcurrentLoad(t *testing.T) {
+	var l Load
+	var group sync.WaitGroup
+	for g := range 8 {
+		group.Go(func() {
+			for i := range 5000 {
+				l.Start()
+				if c := l.Cost(int64(i) * second / 1000); math.IsNaN(c) || c < 0 {
+					t.Errorf("cost %v", c)
+				}
+				if i%10 == g {
+					l.Cancel()
+				} else {
+					l.Done(int64(i)*second/1000, time.Duration(1+g)*ms, i%100 == 0)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if l.InFlight() != 0 || l.Latency() < ms/2 || l.Latency() > 9*ms {
+		t.Errorf("in flight %d, latency %v", l.InFlight(), l.Latency())
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	start := time.Now()
+	var l Load
+	b.ReportAllocs()
+	b.Run("StartDone", func(b *testing.B) {
+		now := int64(0)
+		for b.Loop() {
+			now += 100000
+			l.Start()
+			l.Done(now, ms, false)
+		}
+	})
+	b.Run("Cost", func(b *testing.B) {
+		for b.Loop() {
+			l.Cost(100 * second)
+		}
+	})
+	b.Run("Clock", func(b *testing.B) {
+		for b.Loop() {
+			_ = time.Since(start)
+		}
+	})
+}

@@ -1,0 +1,61 @@
+package endpoint
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+func res(addr string) resource.Endpoint {
+	return resource.Endpoint{Addr: netip.MustParseAddrPort(addr), Weight: 1}
+}
+
+func TestUpdateKeepsWhatIsKnownOfAnAddress(t *testing.T) {
+	made := 0
+	make := func(r resource.Endpoint) *Endpoint {
+		made++
+		return New(r, breaker.New(r.Addr.String(), breaker.Config{}, nil), made)
+	}
+	a, b, c := res("10.0.0.1:80"), res("10.0.0.2:80"), res("[fd00::1]:80")
+	var none *Set
+	first, gone := none.Update(&resource.Endpoints{Endpoints: []resource.Endpoint{a, b}}, make)
+	if first.Len() != 2 || len(gone) != 0 || made != 2 {
+		t.Fatalf("%d endpoints, %d gone, %d made", first.Len(), len(gone), made)
+	}
+	oldA, oldB := first.ByAddress(a.Addr), first.ByAddress(b.Addr)
+	oldB.Load.Start()
+	oldB.Requests.Add(7)
+
+	b2 := b
+	b2.Weight, b2.Health = 5, resource.Draining
+	twice := a
+	twice.Priority = 1
+	second, gone := first.Update(&resource.Endpoints{Endpoints: []resource.Endpoint{c, b2, a, twice}}, make)
+	if second.Len() != 3 || len(gone) != 0 || made != 3 {
+		t.Fatalf("%d endpoints, %d gone, %d made", second.Len(), len(gone), made)
+	}
+	if second.ByAddress(a.Addr) != oldA {
+		t.Error("an endpoint that did not change was replaced")
+	}
+	newB := second.ByAddress(b.Addr)
+	if newB == oldB || newB.State != oldB.State || newB.Weight != 5 || newB.Health != resource.Draining {
+		t.Errorf("changed endpoint: %+v", newB)
+	}
+	if oldB.Weight != 1 || newB.Load.InFlight() != 1 || newB.Requests.Load() != 7 || newB.Attachment != 2 {
+		t.Error("the change reached into the older Set, or state was lost")
+	}
+	if e := second.Endpoints()[0]; e.Address != "[fd00::1]:80" || second.ByAddress(c.Addr) != e {
+		t.Errorf("first endpoint is %s", e.Address)
+	}
+
+	third, gone := second.Update(nil, make)
+	if third.Len() != 0 || len(gone) != 3 || first.Len() != 2 {
+		t.Fatalf("%d left, %d gone", third.Len(), len(gone))
+	}
+	again, _ := third.Update(&resource.Endpoints{Endpoints: []resource.Endpoint{a}}, make)
+	if again.ByAddress(a.Addr).State == oldA.State || made != 4 {
+		t.Error("an address that came back still had its old state")
+	}
+}
