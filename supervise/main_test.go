@@ -88,10 +88,14 @@ func flagValue(name string) string {
 	return ""
 }
 
+// env makes the test binary the program role, without the race detector's
+// pause at its end.
+func env(role string) []string { return []string{roleEnv + "=" + role, "GORACE=atexit_sleep_ms=0"} }
+
 func program(t *testing.T, role string) Spec {
 	t.Helper()
 	return Spec{
-		Name: "app", Path: os.Args[0], Env: []string{roleEnv + "=" + role},
+		Name: "app", Path: os.Args[0], Env: env(role),
 		Grace: 10 * time.Second,
 	}
 }

@@ -19,8 +19,8 @@ func meshedPool(t *testing.T, out lineChan) (*Pool, recorder) {
 	events := newRecorder()
 	m := Meshed{
 		Name: "checkout", Namespace: "default", Port: 8080, ProxyEnv: true,
-		Command: []string{os.Args[0]}, Env: []string{roleEnv + "=serve"},
-		Sidecar: os.Args[0], SidecarEnv: []string{roleEnv + "=sidecar"},
+		Command: []string{os.Args[0]}, Env: env("serve"),
+		Sidecar: os.Args[0], SidecarEnv: env("sidecar"),
 		MeshdXDS: "127.0.0.1:1", StateDir: t.TempDir(),
 	}
 	if out != nil {
