@@ -48,8 +48,8 @@ func (i *Instance) Validate() error {
 		return bad("service", i.Service, labelForm)
 	case i.ServicePort == 0:
 		return bad("servicePort", i.ServicePort, "1 to 65535")
-	case !i.Address.IsValid() || i.Address.IsUnspecified() || i.Address.Is4In6() || i.Address.Zone() != "":
-		return bad("address", i.Address, "an IPv4 or IPv6 address that callers reach")
+	case !reachable(i.Address):
+		return bad("address", i.Address, "the IPv4 or IPv6 address of one host")
 	case i.Port == 0:
 		return bad("port", i.Port, "1 to 65535")
 	case i.Weight < 1 || i.Weight > maxWeight:

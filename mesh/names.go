@@ -1,6 +1,9 @@
 package mesh
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 const (
 	labelForm = "a DNS label: lower-case letters, digits and '-', at most 63, the first and last no '-'"
@@ -49,4 +52,10 @@ func parsePort(s string) (uint16, bool) {
 		n = n*10 + int(s[i]-'0')
 	}
 	return uint16(n), n >= 1 && n <= 65535
+}
+
+// reachable reports whether a can be an instance's address for callers
+// elsewhere. xDS clients refuse all of a cluster's endpoints for one that is not.
+func reachable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() && a.Zone() == ""
 }

@@ -210,13 +210,13 @@ func keyOf(n *yaml.Node, kind string) Key {
 	return Key{Kind: kind, Namespace: clip(ns), Name: clip(name)}
 }
 
-// child returns the value of a field of a mapping, or nil.
+// child returns the value of a field of a mapping; nil if it is absent or null.
 func child(n *yaml.Node, field string) *yaml.Node {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == field {
+		if n.Content[i].Value == field && !isNull(n.Content[i+1]) {
 			return n.Content[i+1]
 		}
 	}
@@ -224,7 +224,7 @@ func child(n *yaml.Node, field string) *yaml.Node {
 }
 
 func scalar(n *yaml.Node, field string) string {
-	if c := child(n, field); c != nil && c.Kind == yaml.ScalarNode && !isNull(c) {
+	if c := child(n, field); c != nil && c.Kind == yaml.ScalarNode {
 		return c.Value
 	}
 	return ""

@@ -12,7 +12,7 @@ import (
 const (
 	maxTargets = 16
 	maxTime    = 24 * time.Hour
-	maxCap     = 1_000_000_000
+	maxCap     = 1_000_000
 )
 
 func decodeTrafficPolicy(meta Meta, root value) Object {

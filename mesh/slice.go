@@ -65,7 +65,7 @@ const (
 func decodeEndpointSlice(meta Meta, root value) Object {
 	s := &EndpointSlice{Meta: meta, Weight: 1}
 	family := ""
-	if t := child(root.n, "addressType"); t == nil || isNull(t) {
+	if t := child(root.n, "addressType"); t == nil {
 		root.missing("addressType", "IPv4, IPv6")
 	} else {
 		oneOf(&family, "IPv4", "IPv6")(root.at("addressType"))
@@ -105,13 +105,11 @@ func (s *EndpointSlice) decodeEndpoint(v value, family string) {
 		"addresses": func(v value) {
 			v.each(100, func(i int, v value) {
 				a, err := netip.ParseAddr(v.n.Value)
-				if !isString(v.n) || err != nil || a.Zone() != "" || a.Is4() != (family == "IPv4") {
-					if family != "" {
-						v.refuse("an " + family + " address")
-					}
-					return
-				}
-				if i == 0 {
+				switch {
+				case family == "": // is refused itself
+				case !isString(v.n) || err != nil || !reachable(a) || a.Is4() != (family == "IPv4"):
+					v.refuse("an " + family + " address of one host")
+				case i == 0:
 					e.Addr = a
 				}
 			})

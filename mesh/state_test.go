@@ -254,7 +254,8 @@ func TestInstanceValidate(t *testing.T) {
 	}
 }
 
-func BenchmarkBuild(b *testing.B) {
+// large is 1,000 services with 100 instances each.
+func large() []Instance {
 	var instances []Instance
 	for s := range 1000 {
 		for i := range 100 {
@@ -264,15 +265,32 @@ func BenchmarkBuild(b *testing.B) {
 			})
 		}
 	}
+	return instances
+}
+
+func BenchmarkBuild(b *testing.B) {
+	instances := large()
 	prev := Build(nil, zeroTime, nil, instances)
 	b.ReportAllocs()
 	for b.Loop() {
 		prev = Build(prev, zeroTime, nil, instances)
 	}
-	b.Run("Service", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			prev.Service(ServiceKey{"default", "s7", 80})
+}
+
+func BenchmarkService(b *testing.B) {
+	s := Build(nil, zeroTime, nil, large())
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Service(ServiceKey{"default", "s7", 80})
+	}
+}
+
+func BenchmarkResolve(b *testing.B) {
+	s := Build(nil, zeroTime, nil, large())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := s.Resolve("s7.default.svc.cluster.local:80", ""); !ok {
+			b.Fatal("not there")
 		}
-	})
+	}
 }
