@@ -134,25 +134,6 @@ func check(addr string) error {
 	return nil
 }
 
-// LoopbackTwin gives the other family's address of a listener on loopback: [::1]:15001 for
-// 127.0.0.1:15001 and the reverse. Redirected IPv4 connections arrive at the one and IPv6
-// connections at the other, so the outbound port listens on both. false: addr is not
-// loopback and has no twin.
-func LoopbackTwin(addr string) (string, bool) {
-	ap, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return "", false
-	}
-	v4, v6 := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
-	switch ap.Addr() {
-	case v4:
-		return netip.AddrPortFrom(v6, ap.Port()).String(), true
-	case v6:
-		return netip.AddrPortFrom(v4, ap.Port()).String(), true
-	}
-	return "", false
-}
-
 func transparent(network, _ string, c syscall.RawConn) error {
 	var err error
 	cerr := c.Control(func(fd uintptr) {

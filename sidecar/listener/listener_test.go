@@ -225,17 +225,6 @@ func TestSocketOptions(t *testing.T) {
 	}
 }
 
-func TestLoopbackTwin(t *testing.T) {
-	for in, want := range map[string]string{
-		"127.0.0.1:15001": "[::1]:15001", "[::1]:15001": "127.0.0.1:15001",
-		"0.0.0.0:15001": "", "[::]:1": "", "10.0.0.1:1": "", "x": "",
-	} {
-		if got, ok := LoopbackTwin(in); got != want || ok != (want != "") {
-			t.Errorf("%s: %q, %v; want %q", in, got, ok, want)
-		}
-	}
-}
-
 func TestOriginalDstOfDirectConnection(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0", ":0"} {
 		l, err := Listen(addr, Options{})
