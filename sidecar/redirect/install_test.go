@@ -178,16 +178,38 @@ func TestLongestListsFitOneTransaction(t *testing.T) {
 	}
 }
 
-func TestWithoutCapability(t *testing.T) {
-	ns := netns.New(t)
-	err := ns.Do(func() error {
-		// This thread only; it is thrown away afterwards.
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var data [2]unix.CapUserData
-		if err := unix.Capset(&hdr, &data[0]); err != nil {
+// setCaps leaves this thread, which is thrown away afterwards, the given capabilities.
+func setCaps(caps uint32) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: caps, Permitted: caps}}
+	return unix.Capset(&hdr, &data[0])
+}
+
+func TestCapNetAdminIsEnough(t *testing.T) {
+	p := newPod(t)
+	err := p.Do(func() error {
+		if err := setCaps(1 << unix.CAP_NET_ADMIN); err != nil {
 			return err
 		}
-		if c := redirect.Marker(1); c != nil {
+		if redirect.Marker(1) == nil {
+			t.Error("Marker does not see that it may mark")
+		}
+		return redirect.Install(redirect.Default())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.rules(t); got["meshd/outbound"] == 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestWithoutCapability(t *testing.T) {
+	err := netns.New(t).Do(func() error {
+		if err := setCaps(0); err != nil {
+			return err
+		}
+		if redirect.Marker(1) != nil {
 			t.Error("Marker does not see that it may not mark")
 		}
 		return redirect.Install(redirect.Default())
