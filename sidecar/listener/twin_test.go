@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/internal/testkit/netns"
+	"golang.org/x/sys/unix"
 )
 
 func TestTwin(t *testing.T) {
@@ -54,5 +55,27 @@ func TestListenBoth(t *testing.T) {
 	}
 	if ls, err := both(":15007"); err != nil || len(ls) != 1 {
 		t.Fatalf("all addresses without IPv6: %v, %v", ls, err)
+	}
+}
+
+func TestTransparent(t *testing.T) {
+	ns := netns.New(t)
+	for addr, opt := range map[string][2]int{
+		"127.0.0.1:0": {syscall.SOL_IP, syscall.IP_TRANSPARENT},
+		"[::1]:0":     {syscall.SOL_IPV6, unix.IPV6_TRANSPARENT},
+		":0":          {syscall.SOL_IPV6, unix.IPV6_TRANSPARENT},
+	} {
+		var l *Listener
+		err := ns.Do(func() (err error) { l, err = Listen(addr, Options{Transparent: true}); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := l.ln.SyscallConn()
+		raw.Control(func(fd uintptr) {
+			if v, err := syscall.GetsockoptInt(int(fd), opt[0], opt[1]); v != 1 || err != nil {
+				t.Errorf("%s: %d, %v", addr, v, err)
+			}
+		})
+		l.Close()
 	}
 }
