@@ -14,14 +14,15 @@ import (
 //
 // The price of an endpoint, Cost, is
 //
-//	latency × 4^penalty × (w + n·w^⅛)       w = e^(−idle/2s), n in flight
+//	latency × 4^penalty × (w + n·w^⅛)       w = 2^(−idle/1s), n in flight
 //
 // where idle is the time since the last outcome. For a busy endpoint that is
 // the familiar latency × (n+1). What departs from Finagle, and why:
 //
-//   - The average fades with 2 s rather than 10: a new instance's first answer
+//   - The average halves in 1 s rather than 7: a new instance's first answer
 //     may take 100 times as long as its later ones (connect, cold caches) and
-//     must not keep it idle for most of a minute.
+//     must not keep it idle for most of a minute. Between the halves w is
+//     linear, as good as an exponential and a tenth of its cost.
 //   - Only the first call in flight is sold at the faded price w; those beside
 //     it fade eight times slower. So an endpoint that has not been asked for a
 //     while is asked once, not by everybody until it answers, and one that
@@ -42,12 +43,11 @@ type Load struct {
 }
 
 const (
-	fade       = 2 * time.Second
 	tickBits   = 20 // a tick is 2²⁰ ns, about 1 ms
 	stampBits  = 28 // ticks wrap after 78 hours
 	levelBits  = 64 - 32 - stampBits
 	maxLevel   = 5
-	levelTicks = 1 << 10       // about 1 s: the life of one level of penalty
+	halfBits   = 10            // a half-life, and the life of one level, is 2¹⁰ ticks, about 1 s
 	assumed    = 100e6         // ns: latency where only failures are known
 	unanswered = float64(1e15) // ns: price of a call beside the first one to an unknown
 )
@@ -87,17 +87,17 @@ func (e estimate) age(tick uint32) uint32 {
 	return age
 }
 
-// weight is what is left of an average after age ticks.
+// weight is what is left of an average after age ticks, 1 to almost 0: halved
+// each half-life, linear in between.
 func weight(age uint32) float64 {
-	if age == 0 {
-		return 1
-	}
-	return math.Exp(-float64(age) * (1 << tickBits) / float64(fade))
+	halves := min(age>>halfBits, 1000)
+	part := float64(age & (1<<halfBits - 1))
+	return math.Float64frombits(uint64(1023-halves)<<52) * (1 - part/(2<<halfBits))
 }
 
 // penalty is the level of penalty after age ticks.
 func (e estimate) penalty(age uint32) uint32 {
-	return e.level - min(e.level, age/levelTicks)
+	return e.level - min(e.level, age>>halfBits)
 }
 
 // after is the estimate once an outcome has been added.
@@ -163,10 +163,5 @@ func (l *Load) Cost(now int64) float64 {
 		latency = assumed
 	}
 	age := e.age(tickOf(now))
-	w := weight(age)
-	load := w
-	if n > 0 {
-		load += n * math.Sqrt(math.Sqrt(math.Sqrt(w)))
-	}
-	return latency * penalties[e.penalty(age)] * load
+	return latency * penalties[e.penalty(age)] * (weight(age) + n*weight(age/8))
 }

@@ -7,7 +7,11 @@ import (
 	"time"
 )
 
-const ms, second = time.Millisecond, int64(time.Second)
+const (
+	ms     = time.Millisecond
+	second = int64(time.Second)
+	half   = int64(1) << (tickBits + halfBits)
+)
 
 func (l *Load) call(at int64, latency time.Duration, failed bool) {
 	l.Start()
@@ -27,10 +31,12 @@ func TestPeaksCountAtOnceAndFade(t *testing.T) {
 	near(t, "after one answer", l.Cost(10*second), 10e6)
 	l.call(10*second, 50*ms, false)
 	near(t, "after a peak", l.Cost(10*second), 50e6)
-	near(t, "idle for 2 s", l.Cost(12*second), 50e6/math.E)
-	l.call(12*second, 10*ms, false)
-	near(t, "after the next answer", l.Cost(12*second), 50e6/math.E+10e6*(1-1/math.E))
-	for at := 12 * second; at <= 30*second; at += second / 100 {
+	near(t, "idle for a half-life", l.Cost(10*second+half), 25e6)
+	near(t, "idle for one and a half", l.Cost(10*second+half*3/2), 50e6*3/8)
+	near(t, "idle for eight", l.Cost(10*second+half*8), 50e6/256)
+	l.call(10*second+half, 10*ms, false)
+	near(t, "after the next answer", l.Cost(10*second+half), 30e6)
+	for at := 10*second + half; at <= 30*second; at += second / 100 {
 		l.call(at, 10*ms, false)
 	}
 	near(t, "after many", l.Cost(30*second), 10e6)
@@ -123,6 +129,14 @@ func TestEstimateKeepsItsParts(t *testing.T) {
 		if got := unpack(e.pack()); got != e {
 			t.Errorf("%+v became %+v", e, got)
 		}
+	}
+	for age := range uint32(20 << halfBits) {
+		if now, next := weight(age), weight(age+1); next >= now || next < now*0.999 || now > 1 {
+			t.Fatalf("weight goes from %v to %v at age %d", now, next, age)
+		}
+	}
+	if w := weight(1<<stampBits - 1); w < 0 || w > 1e-300 {
+		t.Errorf("weight of the longest age is %v", w)
 	}
 	if maxLevel >= 1<<levelBits {
 		t.Error("level does not fit")

@@ -1,0 +1,276 @@
+package balancer
+
+import (
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+func TestUnknownPolicy(t *testing.T) {
+	_, err := New("random", nil, nil)
+	want := `balancer: policy "random" is not known; known are least_request, peak_ewma, round_robin`
+	if err == nil || err.Error() != want {
+		t.Fatalf("error %v", err)
+	}
+	if _, err := New("", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func each(t *testing.T, test func(t *testing.T, policy string)) {
+	for _, policy := range policies {
+		t.Run(policy, func(t *testing.T) { test(t, policy) })
+	}
+}
+
+// shares counts n picks by endpoint.
+func shares(p Picker, n int, tried ...*endpoint.Endpoint) map[string]int {
+	count := map[string]int{}
+	for range n {
+		e := p.Pick(tried)
+		if e == nil {
+			count["none"]++
+			continue
+		}
+		count[e.ID]++
+	}
+	return count
+}
+
+func TestNobodyToPick(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		if e := picker(t, policy, nil).Pick(nil); e != nil {
+			t.Fatalf("picked %v of none", e)
+		}
+		set := cluster(20, brittle, nil)
+		p := picker(t, policy, set)
+		for _, e := range set.Endpoints() {
+			trip(e)
+		}
+		if e := p.Pick(nil); e != nil {
+			t.Fatalf("picked %v, whose breaker is open", e)
+		}
+		if e := p.Pick(set.Endpoints()[:2]); e != nil {
+			t.Fatalf("picked %v, whose breaker is open", e)
+		}
+	})
+}
+
+func TestIdleEndpointsShareEvenly(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		const n, picks = 10, 20000
+		set := cluster(n, breaker.Config{}, nil)
+		count := shares(picker(t, policy, set), picks)
+		chi := 0.0
+		for _, e := range set.Endpoints() {
+			d := float64(count[e.ID]) - picks/n
+			chi += d * d / (picks / n)
+		}
+		if chi > 33.7 { // one in ten thousand for 9 degrees of freedom
+			t.Fatalf("chi² %.1f: %v", chi, count)
+		}
+	})
+}
+
+func TestRoundRobinHonoursWeights(t *testing.T) {
+	weights := []uint32{1, 2, 3, 10, 4}
+	set := cluster(len(weights), breaker.Config{}, func(i int, e *resource.Endpoint) { e.Weight = weights[i] })
+	p := picker(t, "round_robin", set)
+	count := shares(p, 20000)
+	for i, e := range set.Endpoints() {
+		if got, want := float64(count[e.ID]), float64(weights[i])*1000; math.Abs(got-want) > 10 {
+			t.Errorf("weight %d: %v picks, want %v", weights[i], got, want)
+		}
+	}
+	// Spread: of ten in twenty, never many in a row.
+	run := 0
+	for range 10000 {
+		if p.Pick(nil).ID != "3" {
+			run = 0
+		} else if run++; run > 4 {
+			t.Fatal("the heaviest was picked five times in a row")
+		}
+	}
+}
+
+func TestLeastRequestHonoursWeightsUnderLoad(t *testing.T) {
+	for _, policy := range policies[1:] {
+		set := cluster(4, breaker.Config{}, func(i int, e *resource.Endpoint) { e.Weight = uint32(1 + 2*(i%2)) })
+		for _, e := range set.Endpoints() {
+			e.Load.Start()
+			e.Load.Done(0, time.Millisecond, false)
+		}
+		p, _ := New(policy, set, func() int64 { return 0 })
+		for range 4000 {
+			p.Pick(nil).Load.Start()
+		}
+		for _, e := range set.Endpoints() {
+			if got, want := e.Load.InFlight(), int64(500*e.Weight); got < want-25 || got > want+25 {
+				t.Errorf("%s: %d in flight at weight %d, want about %d", policy, got, e.Weight, want)
+			}
+		}
+	}
+}
+
+func TestHealthAndPanic(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		health := func(healthy int) func(int, *resource.Endpoint) {
+			return func(i int, e *resource.Endpoint) {
+				if i >= healthy {
+					e.Health = resource.Draining + resource.Health(i%2)
+				}
+			}
+		}
+		count := shares(picker(t, policy, cluster(6, breaker.Config{}, health(2))), 200)
+		if count["0"]+count["1"] != 200 || count["0"] == 0 || count["1"] == 0 {
+			t.Errorf("only 0 and 1 are healthy: %v", count)
+		}
+		set := cluster(6, brittle, health(0))
+		trip(set.Endpoints()[3])
+		count = shares(picker(t, policy, set), 600)
+		if len(count) != 5 || count["3"] != 0 || count["none"] != 0 {
+			t.Errorf("none is healthy, so all but 3, whose breaker is open, are in play: %v", count)
+		}
+	})
+}
+
+func TestPriorities(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		set := cluster(9, brittle, func(i int, e *resource.Endpoint) { e.Priority = 2 - uint32(i/3) })
+		p := picker(t, policy, set)
+		only := func(what string, count map[string]int, ids string) {
+			t.Helper()
+			for id := range count {
+				if !strings.Contains(ids, id) {
+					t.Errorf("%s: picked %v, want only %s", what, count, ids)
+				}
+			}
+		}
+		all := set.Endpoints()
+		only("all ready", shares(p, 300), "678")
+		only("two tried", shares(p, 300, all[6], all[7]), "8")
+		only("all of the first tried", shares(p, 300, all[6:]...), "345")
+		for _, e := range all[6:] {
+			trip(e)
+		}
+		only("first open", shares(p, 300), "345")
+		for _, e := range all[:5] {
+			trip(e)
+		}
+		only("one left", shares(p, 300), "5")
+		only("one left, and tried", shares(p, 300, all[5]), "5")
+	})
+}
+
+func TestTriedIsKnownAfterAnUpdate(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		set := cluster(3, breaker.Config{}, nil)
+		var res resource.Endpoints
+		for _, e := range set.Endpoints() {
+			r := e.Endpoint
+			r.Weight = 7
+			res.Endpoints = append(res.Endpoints, r)
+		}
+		next, _ := set.Update(&res, nil)
+		if count := shares(picker(t, policy, next), 300, set.Endpoints()[1]); count["1"] != 0 {
+			t.Errorf("picked what had been tried: %v", count)
+		}
+	})
+}
+
+// What an unusable endpoint gives up goes to all the others alike.
+func TestOpenBreakerLoadIsSpread(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		set := cluster(10, brittle, nil)
+		p := picker(t, policy, set)
+		for i := range 5 {
+			trip(set.Endpoints()[i])
+		}
+		count := shares(p, 10000)
+		for i, e := range set.Endpoints() {
+			got := count[e.ID]
+			if i < 5 && got != 0 || i >= 5 && (got < 1700 || got > 2300) {
+				t.Errorf("endpoint %d of which the first 5 are open: %v", i, count)
+			}
+		}
+	})
+}
+
+func TestHalfOpenEndpointGetsItsTrial(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		synctest.Test(t, func(t *testing.T) {
+			set := cluster(10, brittle, nil)
+			p := picker(t, policy, set)
+			bad := set.Endpoints()[4]
+			for range 10 { // it is as dear as it gets
+				bad.Load.Start()
+				bad.Load.Done(0, time.Second, true)
+			}
+			trip(bad)
+			time.Sleep(time.Second + 1)
+			synctest.Wait()
+			for range 200 {
+				e := p.Pick(nil)
+				ticket, ok := e.Breaker.Allow()
+				if !ok {
+					t.Fatalf("picked %s, which refuses", e.ID)
+				}
+				e.Breaker.Done(ticket, true)
+			}
+			if bad.Breaker.State() != breaker.Closed {
+				t.Error("no trial in 200 calls")
+			}
+		})
+	})
+}
+
+func TestConcurrentPicks(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		set := cluster(20, breaker.Config{ConsecutiveFailures: 2, OpenFor: time.Microsecond}, nil)
+		p := picker(t, policy, set)
+		var group sync.WaitGroup
+		for g := range 8 {
+			group.Go(func() {
+				var tried []*endpoint.Endpoint
+				for i := range 2000 {
+					e := p.Pick(tried)
+					if e == nil {
+						continue
+					}
+					tried = append(tried[:0], e)
+					ticket, ok := e.Breaker.Allow()
+					if !ok {
+						continue
+					}
+					e.Load.Start()
+					e.Load.Done(int64(i), time.Millisecond, i%8 == g)
+					e.Breaker.Done(ticket, i%8 != g)
+				}
+			})
+		}
+		group.Wait()
+		for _, e := range set.Endpoints() {
+			if n := e.Load.InFlight(); n != 0 {
+				t.Errorf("%s: %d in flight", e.ID, n)
+			}
+		}
+	})
+}
+
+func TestNoAllocations(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		set := cluster(1000, brittle, nil)
+		p := picker(t, policy, set)
+		tried := set.Endpoints()[:2]
+		if n := testing.AllocsPerRun(1000, func() { p.Pick(nil); p.Pick(tried) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
