@@ -119,6 +119,20 @@ func (s *Subscriber) Take() []Change {
 	return out
 }
 
+// Get returns what keys, which s must be subscribed to, stand for now. It does
+// not count as a Take.
+func (s *Subscriber) Get(keys ...Key) []Change {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	out := make([]Change, 0, len(keys))
+	for _, k := range keys {
+		if _, ok := s.keys[k]; ok {
+			out = append(out, Change{Key: k, Resource: s.c.entries[k].res})
+		}
+	}
+	return out
+}
+
 // Close ends all subscriptions.
 func (s *Subscriber) Close() {
 	s.c.mu.Lock()

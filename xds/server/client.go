@@ -1,0 +1,150 @@
+package server
+
+import (
+	"sync"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/meshd/meshd/xds/cache"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+const (
+	maxNameBytes = 512  // of a resource's name
+	maxNackBytes = 1024 // of a NACK's text that is kept
+	maxTypes     = 16   // of resources on one stream
+	wildcard     = "*"
+)
+
+// A client is the peer of one stream, whichever variant it speaks. The
+// stream's goroutine owns it, but for shown.
+type client struct {
+	s     *Server
+	sub   *cache.Subscriber
+	names int // subscribed to, all types
+
+	identified bool
+	namespace  string // for names without one; fixed by the first node
+	instance   resource.Instance
+	member     *Member // nil while no instance has joined
+
+	mu    sync.Mutex
+	shown Client // guarded by mu
+}
+
+func (c *client) info() Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shown
+}
+
+// node takes what a request says of the client. Requests after the first
+// mostly carry none.
+func (c *client) node(n *core.Node) {
+	if n == nil {
+		return
+	}
+	in, err := resource.DecodeInstance(n)
+	if err != nil {
+		// It is served as a client: a wrong registration must not cost it its
+		// configuration.
+		c.s.cfg.Logger.Warn("instance not registered", "client", n.GetId(), "error", err)
+		in = resource.Instance{Namespace: c.namespace, Service: n.GetCluster()}
+		if c.member != nil {
+			return // what it last said stays
+		}
+	}
+	if !c.identified {
+		c.identified = true
+		c.namespace = in.Namespace
+		c.mu.Lock()
+		c.shown.ID, c.shown.Service, c.shown.Namespace = n.GetId(), in.Service, in.Namespace
+		c.mu.Unlock()
+	}
+	if in == c.instance || c.s.cfg.Hooks.Join == nil {
+		return
+	}
+	old := c.instance
+	c.instance = in
+	if c.member != nil && old.ID == in.ID && old.Service == in.Service && old.Namespace == in.Namespace {
+		if err := c.member.Update(in); err != nil {
+			c.s.cfg.Logger.Warn("instance not updated", "client", n.GetId(), "error", err)
+		}
+		return
+	}
+	if c.member != nil {
+		c.member.Gone()
+		c.member = nil
+	}
+	if !in.Registers() {
+		return
+	}
+	m, err := c.s.cfg.Hooks.Join(in)
+	if err != nil {
+		c.s.cfg.Logger.Warn("instance not registered", "client", n.GetId(), "error", err)
+		return
+	}
+	c.member = &m
+}
+
+// key is the cache's key of a name as this client means it.
+func (c *client) key(typ, name string) cache.Key {
+	return cache.Key{Type: typ, Namespace: c.scope(typ), Name: name}
+}
+
+// scope is the namespace in keys of a type: only an authority means different
+// things to different clients.
+func (c *client) scope(typ string) string {
+	if typ == resource.ListenerType {
+		return c.namespace
+	}
+	return ""
+}
+
+func (c *client) keys(typ string, names []string) []cache.Key {
+	keys := make([]cache.Key, 0, len(names))
+	for _, n := range names {
+		keys = append(keys, c.key(typ, n))
+	}
+	return keys
+}
+
+// subscribe adds names of a type, within bounds.
+func (c *client) subscribe(typ string, names []string) error {
+	for _, n := range names {
+		if len(n) > maxNameBytes {
+			return status.Errorf(codes.InvalidArgument, "a resource name of %d bytes; at most %d are accepted", len(n), maxNameBytes)
+		}
+	}
+	if c.names += len(names); c.names > c.s.cfg.MaxNames {
+		return status.Errorf(codes.ResourceExhausted, "more than %d resource names on one stream", c.s.cfg.MaxNames)
+	}
+	c.sub.Add(c.keys(typ, names)...)
+	return nil
+}
+
+// unsubscribe drops names that subscribe added.
+func (c *client) unsubscribe(typ string, names []string) {
+	c.names -= len(names)
+	c.sub.Remove(c.keys(typ, names)...)
+}
+
+// answered counts the client's verdict on a response.
+func (c *client) answered(typ string, nack *rpcstatus.Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if nack == nil {
+		c.shown.Acked++
+		return
+	}
+	text := nack.GetMessage()
+	if len(text) > maxNackBytes {
+		text = text[:maxNackBytes]
+	}
+	c.shown.Nacked++
+	c.shown.LastNack = text
+	c.s.cfg.Logger.Warn("client rejected configuration", "client", c.shown.ID, "type", typ, "error", text)
+}
