@@ -1,0 +1,75 @@
+package tracing
+
+import (
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// The attributes of a proxy's HTTP spans, by OpenTelemetry's semantic
+// conventions. Use them as in HTTPStatus.Int(200).
+const (
+	HTTPMethod         = semconv.HTTPRequestMethodKey
+	HTTPMethodOriginal = semconv.HTTPRequestMethodOriginalKey
+	HTTPStatus         = semconv.HTTPResponseStatusCodeKey
+	HTTPRoute          = semconv.HTTPRouteKey
+	HTTPResendCount    = semconv.HTTPRequestResendCountKey
+	URLScheme          = semconv.URLSchemeKey
+	URLPath            = semconv.URLPathKey
+	URLQuery           = semconv.URLQueryKey
+	URLFull            = semconv.URLFullKey
+	ServerAddress      = semconv.ServerAddressKey
+	ServerPort         = semconv.ServerPortKey
+	ClientAddress      = semconv.ClientAddressKey
+	ClientPort         = semconv.ClientPortKey
+	NetworkPeerAddress = semconv.NetworkPeerAddressKey
+	NetworkPeerPort    = semconv.NetworkPeerPortKey
+	NetworkVersion     = semconv.NetworkProtocolVersionKey // "1.1", "2"
+	UserAgent          = semconv.UserAgentOriginalKey
+	ErrorType          = semconv.ErrorTypeKey
+
+	// RPCSystem ("grpc"), RPCMethod ("package.Service/Method") and RPCStatus
+	// ("OK", "UNAVAILABLE") describe a gRPC call.
+	RPCSystem = semconv.RPCSystemNameKey
+	RPCMethod = semconv.RPCMethodKey
+	RPCStatus = semconv.RPCResponseStatusCodeKey
+)
+
+// The attributes of our own.
+const (
+	MeshService     = attribute.Key("meshd.service")      // "default/checkout:8080"
+	MeshRoute       = attribute.Key("meshd.route")        // the route's name
+	MeshEndpointID  = attribute.Key("meshd.endpoint.id")  // the instance's name
+	MeshRetryReason = attribute.Key("meshd.retry.reason") // as in the metric meshd.client.retries
+)
+
+// Method returns the attribute http.request.method: the method where RFC 9110,
+// RFC 5789 (PATCH) or the QUERY method's draft defines it, else "_OTHER", so
+// that a caller cannot invent values without end. known is false then, and
+// HTTPMethodOriginal should say what it was.
+func Method(method string) (kv attribute.KeyValue, known bool) {
+	if knownMethod(method) {
+		return HTTPMethod.String(method), true
+	}
+	return HTTPMethod.String("_OTHER"), false
+}
+
+func knownMethod(method string) bool {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY":
+		return true
+	}
+	return false
+}
+
+// SpanName is the name of an HTTP span, "GET /orders" or, without a route,
+// "GET". The route is a name of few values, never the path. A method that is
+// not known counts as "HTTP".
+func SpanName(method, route string) string {
+	if !knownMethod(method) {
+		method = "HTTP"
+	}
+	if route == "" {
+		return method
+	}
+	return method + " " + route
+}

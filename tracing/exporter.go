@@ -1,0 +1,137 @@
+package tracing
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// meshdTimeout is the longest that one export to meshd may take; the next one,
+// a second later, carries the same sums.
+const meshdTimeout = time.Second
+
+// newSpanExporter makes the exporter for an OTLP backend, without dialling,
+// and the function that frees its connections.
+func newSpanExporter(ctx context.Context, o otlp) (sdktrace.SpanExporter, func(), error) {
+	if o.protocol == protocolGRPC {
+		conn, err := o.dial()
+		if err != nil {
+			return nil, nil, err
+		}
+		exporter, err := otlptracegrpc.New(ctx,
+			otlptracegrpc.WithGRPCConn(conn),
+			otlptracegrpc.WithHeaders(o.headers),
+			otlptracegrpc.WithTimeout(o.timeout))
+		return exporter, func() { conn.Close() }, err
+	}
+	compression := otlptracehttp.NoCompression
+	if o.gzip {
+		compression = otlptracehttp.GzipCompression
+	}
+	client, free := o.httpClient()
+	exporter, err := otlptracehttp.New(ctx,
+		otlptracehttp.WithEndpointURL(o.endpoint.String()),
+		otlptracehttp.WithHTTPClient(client),
+		otlptracehttp.WithHeaders(o.headers),
+		otlptracehttp.WithTimeout(o.timeout),
+		otlptracehttp.WithCompression(compression))
+	return exporter, free, err
+}
+
+// newMetricExporter is newSpanExporter for metrics.
+func newMetricExporter(ctx context.Context, o otlp) (metric.Exporter, func(), error) {
+	if o.protocol == protocolGRPC {
+		conn, err := o.dial()
+		if err != nil {
+			return nil, nil, err
+		}
+		exporter, err := otlpmetricgrpc.New(ctx,
+			otlpmetricgrpc.WithGRPCConn(conn),
+			otlpmetricgrpc.WithHeaders(o.headers),
+			otlpmetricgrpc.WithTimeout(o.timeout))
+		return exporter, func() { conn.Close() }, err
+	}
+	compression := otlpmetrichttp.NoCompression
+	if o.gzip {
+		compression = otlpmetrichttp.GzipCompression
+	}
+	client, free := o.httpClient()
+	exporter, err := otlpmetrichttp.New(ctx,
+		otlpmetrichttp.WithEndpointURL(o.endpoint.String()),
+		otlpmetrichttp.WithHTTPClient(client),
+		otlpmetrichttp.WithHeaders(o.headers),
+		otlpmetrichttp.WithTimeout(o.timeout),
+		otlpmetrichttp.WithCompression(compression))
+	return exporter, free, err
+}
+
+// newMeshdExporter makes the exporter that meshd's MetricsService reads. It
+// neither retries nor goes through an HTTP proxy, and finds a meshd that comes
+// back within two seconds.
+func newMeshdExporter(ctx context.Context, addr string) (metric.Exporter, func(), error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, nil, fmt.Errorf("tracing: meshd's address %q: accepted is HOST:PORT", addr)
+	}
+	conn, err := grpc.NewClient(addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithReadBufferSize(4<<10),
+		grpc.WithSharedWriteBuffer(true),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: meshdTimeout,
+		}))
+	if err != nil {
+		return nil, nil, fmt.Errorf("tracing: meshd at %s: %w", addr, err)
+	}
+	exporter, err := otlpmetricgrpc.New(ctx,
+		otlpmetricgrpc.WithGRPCConn(conn),
+		otlpmetricgrpc.WithHeaders(nil),
+		otlpmetricgrpc.WithTimeout(meshdTimeout),
+		otlpmetricgrpc.WithTemporalitySelector(metric.CumulativeTemporalitySelector),
+		otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{Enabled: false}))
+	return exporter, func() { conn.Close() }, err
+}
+
+func (o otlp) dial() (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if o.tls != nil {
+		creds = credentials.NewTLS(o.tls)
+	}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(creds), grpc.WithSharedWriteBuffer(true)}
+	if o.gzip {
+		// The exporters import the compressor.
+		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor("gzip")))
+	}
+	conn, err := grpc.NewClient(o.endpoint.Host, options...)
+	if err != nil {
+		return nil, fmt.Errorf("tracing: OTLP endpoint %s: %w", o.endpoint, err)
+	}
+	return conn, nil
+}
+
+func (o otlp) httpClient() (*http.Client, func()) {
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     o.tls,
+		TLSHandshakeTimeout: o.timeout,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConns:        1,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	return &http.Client{Transport: transport, Timeout: o.timeout}, transport.CloseIdleConnections
+}

@@ -1,0 +1,98 @@
+package tracing
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// quiet is the least time between two complaints about one exporter.
+const quiet = 30 * time.Second
+
+// A guard stands between the SDK and an exporter. It keeps errors from the
+// SDK, whose only way with them is a global handler, and logs them, at most
+// one in quiet.
+type guard struct {
+	log  *slog.Logger
+	what string // "traces", "metrics", "metrics to meshd"
+
+	mu      sync.Mutex // guards the rest
+	failing int        // exports since the last good one
+	logged  time.Time
+}
+
+func newGuard(log *slog.Logger, what string) *guard { return &guard{log: log, what: what} }
+
+func (g *guard) note(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		if g.failing > 0 && !g.logged.IsZero() {
+			g.log.Info("telemetry export works again", "what", g.what, "failed_exports", g.failing)
+			g.logged = time.Time{}
+		}
+		g.failing = 0
+		return
+	}
+	g.failing++
+	if now := time.Now(); now.Sub(g.logged) >= quiet {
+		g.logged = now
+		g.log.Warn("telemetry export failed", "what", g.what, "failed_exports", g.failing, "err", err)
+	}
+}
+
+// guardedSpans counts what becomes of the spans.
+type guardedSpans struct {
+	sdktrace.SpanExporter
+	*guard
+	counts *spanCounts
+
+	base  context.Context // done: exports end at once
+	abort context.CancelFunc
+}
+
+func newGuardedSpans(e sdktrace.SpanExporter, g *guard, counts *spanCounts) *guardedSpans {
+	base, abort := context.WithCancel(context.Background())
+	return &guardedSpans{SpanExporter: e, guard: g, counts: counts, base: base, abort: abort}
+}
+
+// spanCounts bounds and counts spans: pending are those between Emit and the
+// end of their export, and never more than the batch processor's queue holds,
+// so that it need not drop any uncounted.
+type spanCounts struct {
+	pending                   atomic.Int64
+	exported, failed, dropped atomic.Uint64
+}
+
+// ExportSpans never fails, as the SDK sees it.
+func (g *guardedSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(g.base, cancel)()
+	err := g.SpanExporter.ExportSpans(ctx, spans)
+	if err != nil {
+		g.counts.failed.Add(uint64(len(spans)))
+	} else {
+		g.counts.exported.Add(uint64(len(spans)))
+	}
+	g.counts.pending.Add(-int64(len(spans)))
+	g.note(err)
+	return nil
+}
+
+type guardedMetrics struct {
+	metric.Exporter
+	*guard
+}
+
+// Export never fails, as the SDK sees it.
+func (g *guardedMetrics) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
+	g.note(g.Exporter.Export(ctx, rm))
+	return nil
+}

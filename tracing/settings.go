@@ -1,0 +1,136 @@
+package tracing
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// What OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER may say.
+const (
+	exporterOTLP    = "otlp"
+	exporterConsole = "console"
+	exporterNone    = "none"
+)
+
+// settings is what the environment says.
+type settings struct {
+	traces, metrics string // one of the three above
+	tracesOTLP      otlp
+	metricsOTLP     otlp
+
+	sampler  *Sampler
+	batch    batchSettings
+	interval time.Duration // between two exports of metrics
+	timeout  time.Duration // of one
+
+	resource []attribute.KeyValue
+}
+
+type batchSettings struct {
+	delay, timeout  time.Duration
+	queue, perBatch int
+}
+
+// readSettings reads the variables of OpenTelemetry's specification. Its error
+// names every variable that is wrong, its value and what is accepted.
+func readSettings(getenv func(string) string) (settings, error) {
+	e := &env{get: getenv}
+	s := settings{
+		sampler:  e.sampler(),
+		resource: e.resource(),
+		interval: e.millis(time.Minute, "OTEL_METRIC_EXPORT_INTERVAL"),
+		timeout:  e.millis(30*time.Second, "OTEL_METRIC_EXPORT_TIMEOUT"),
+		batch: batchSettings{
+			delay:    e.millis(5*time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
+			timeout:  e.millis(30*time.Second, "OTEL_BSP_EXPORT_TIMEOUT"),
+			queue:    e.number(2048, "a number of spans from 1 to 1000000", 1_000_000, "OTEL_BSP_MAX_QUEUE_SIZE"),
+			perBatch: e.number(512, "a number of spans from 1 to 1000000", 1_000_000, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+		},
+	}
+	s.batch.perBatch = min(s.batch.perBatch, s.batch.queue)
+	s.traces, s.tracesOTLP = e.signal("TRACES", "v1/traces")
+	s.metrics, s.metricsOTLP = e.signal("METRICS", "v1/metrics")
+	e.choice("cumulative", []string{"cumulative"}, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
+	if e.boolean("OTEL_SDK_DISABLED") {
+		s.traces, s.metrics = exporterNone, exporterNone
+	}
+	return s, e.err()
+}
+
+// signal reads one signal's exporter. The standard's default is otlp; here it
+// is otlp only where an endpoint is named, so that a sidecar alone does not
+// call localhost for ever.
+func (e *env) signal(signal, path string) (string, otlp) {
+	_, endpoint := e.first("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	unset := exporterNone
+	if endpoint != "" {
+		unset = exporterOTLP
+	}
+	exporter := e.choice(unset, []string{exporterOTLP, exporterConsole, exporterNone}, "OTEL_"+signal+"_EXPORTER")
+	if exporter != exporterOTLP {
+		return exporter, otlp{}
+	}
+	return exporter, e.otlp(signal, path)
+}
+
+// samplers are what OTEL_TRACES_SAMPLER may say; jaeger_remote and xray are
+// not among them.
+var samplers = []string{
+	"always_on", "always_off", "traceidratio",
+	"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio",
+}
+
+func (e *env) sampler() *Sampler {
+	kind := e.choice("", samplers, "OTEL_TRACES_SAMPLER")
+	unset := 1.0 // the specification's, for a sampler that was named
+	if kind == "" {
+		kind, unset = "parentbased_traceidratio", DefaultRatio
+	}
+	base, parent := strings.CutPrefix(kind, "parentbased_")
+	switch base {
+	case "always_on":
+		return &Sampler{bound: ratioBound(1), parent: parent, fixed: true}
+	case "always_off":
+		return &Sampler{bound: ratioBound(0), parent: parent, fixed: true}
+	}
+	ratio := unset
+	name, value := e.first("OTEL_TRACES_SAMPLER_ARG")
+	if value != "" {
+		parsed, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(parsed >= 0 && parsed <= 1) {
+			e.refuse(name, value, "a ratio from 0 to 1")
+		} else {
+			ratio = parsed
+		}
+	}
+	return &Sampler{bound: ratioBound(ratio), parent: parent}
+}
+
+// resource reads OTEL_RESOURCE_ATTRIBUTES, pairs with percent-encoded values
+// separated by commas, and OTEL_SERVICE_NAME, which wins.
+func (e *env) resource() []attribute.KeyValue {
+	var attrs []attribute.KeyValue
+	const accepted = "KEY=VALUE,KEY=VALUE… with percent-encoded values"
+	name, list := e.first("OTEL_RESOURCE_ATTRIBUTES")
+	for pair := range strings.SplitSeq(list, ",") {
+		if strings.TrimSpace(pair) == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if key = strings.TrimSpace(key); !ok || key == "" || err != nil {
+			e.refuse(name, list, accepted)
+			return nil
+		}
+		attrs = append(attrs, attribute.String(key, value))
+	}
+	if _, service := e.first("OTEL_SERVICE_NAME"); service != "" {
+		attrs = append(attrs, semconv.ServiceName(service))
+	}
+	return attrs
+}

@@ -1,0 +1,160 @@
+package tracing
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func getenv(vars map[string]string) func(string) string {
+	return func(name string) string { return vars[name] }
+}
+
+func TestSettingsDefaults(t *testing.T) {
+	s, err := readSettings(getenv(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.traces != exporterNone || s.metrics != exporterNone {
+		t.Errorf("exporters %s and %s without an endpoint", s.traces, s.metrics)
+	}
+	if *s.sampler != *NewSampler(DefaultRatio) {
+		t.Errorf("sampler %+v", *s.sampler)
+	}
+	if s.interval != time.Minute || s.batch != (batchSettings{5 * time.Second, 30 * time.Second, 2048, 512}) {
+		t.Errorf("interval %v, batch %+v", s.interval, s.batch)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	for _, tc := range []struct {
+		vars            map[string]string
+		traces, metrics string // protocol and endpoint
+	}{
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
+			"http/protobuf http://collector:4318/v1/traces", "http/protobuf http://collector:4318/v1/metrics"},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector/otlp/"},
+			"http/protobuf https://collector/otlp/v1/traces", "http/protobuf https://collector/otlp/v1/metrics"},
+		{map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://jaeger:4318/custom"},
+			"http/protobuf http://jaeger:4318/custom", ""},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_METRICS_EXPORTER": "none"},
+			"grpc http://collector:4317", ""},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_METRICS_INSECURE": "TRUE"},
+			"grpc https://collector:4317", "grpc http://collector:4317"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"},
+			"http/protobuf http://localhost:4318/v1/traces", "grpc http://localhost:4317"},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "true"}, "", ""},
+	} {
+		s, err := readSettings(getenv(tc.vars))
+		if err != nil {
+			t.Errorf("%v: %v", tc.vars, err)
+			continue
+		}
+		text := func(exporter string, o otlp) string {
+			if exporter == exporterNone {
+				return ""
+			}
+			return o.protocol + " " + o.endpoint.String()
+		}
+		if got := text(s.traces, s.tracesOTLP); got != tc.traces {
+			t.Errorf("%v: traces to %q, want %q", tc.vars, got, tc.traces)
+		}
+		if got := text(s.metrics, s.metricsOTLP); got != tc.metrics {
+			t.Errorf("%v: metrics to %q, want %q", tc.vars, got, tc.metrics)
+		}
+	}
+}
+
+func TestSamplerSettings(t *testing.T) {
+	for kind, want := range map[string]Sampler{
+		"always_on":                {bound: 1 << 63, fixed: true},
+		"always_off":               {fixed: true},
+		"traceidratio":             {bound: 1 << 62},
+		"parentbased_always_on":    {bound: 1 << 63, fixed: true, parent: true},
+		"parentbased_always_off":   {fixed: true, parent: true},
+		"parentbased_traceidratio": {bound: 1 << 62, parent: true},
+		"":                         {bound: 1 << 62, parent: true},
+	} {
+		s, err := readSettings(getenv(map[string]string{"OTEL_TRACES_SAMPLER": kind, "OTEL_TRACES_SAMPLER_ARG": "0.5"}))
+		if err != nil || *s.sampler != want {
+			t.Errorf("%q: %+v, %v", kind, *s.sampler, err)
+		}
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	for _, tc := range []struct {
+		vars map[string]string
+		want []string // in the error
+	}{
+		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, []string{`OTEL_TRACES_EXPORTER="zipkin"`, "otlp, console, none"}},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, []string{`OTEL_METRICS_EXPORTER="prometheus"`, "otlp, console, none"}},
+		{map[string]string{"OTEL_TRACES_SAMPLER": "xray"}, []string{`OTEL_TRACES_SAMPLER="xray"`, "parentbased_traceidratio"}},
+		{map[string]string{"OTEL_TRACES_SAMPLER_ARG": "1 %"}, []string{`OTEL_TRACES_SAMPLER_ARG="1 %"`, "from 0 to 1"}},
+		{map[string]string{"OTEL_TRACES_SAMPLER_ARG": "NaN"}, []string{`OTEL_TRACES_SAMPLER_ARG="NaN"`}},
+		{map[string]string{"OTEL_METRIC_EXPORT_INTERVAL": "10s"}, []string{`OTEL_METRIC_EXPORT_INTERVAL="10s"`, "milliseconds"}},
+		{map[string]string{"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, []string{`OTEL_BSP_MAX_QUEUE_SIZE="0"`}},
+		{map[string]string{"OTEL_SDK_DISABLED": "yes"}, []string{`OTEL_SDK_DISABLED="yes"`, "true or false"}},
+		{map[string]string{"OTEL_RESOURCE_ATTRIBUTES": "a=b,c"}, []string{`OTEL_RESOURCE_ATTRIBUTES="a=b,c"`, "KEY=VALUE"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, []string{`OTEL_EXPORTER_OTLP_ENDPOINT="collector:4318"`, "http://HOST:PORT"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "ftp://x"}, []string{`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="ftp://x"`}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, []string{`OTEL_EXPORTER_OTLP_PROTOCOL="http/json"`, "grpc, http/protobuf"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, []string{`OTEL_EXPORTER_OTLP_COMPRESSION="zstd"`}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://x", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/none/ca.pem"}, []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/none/ca.pem"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://x", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/none/key.pem"}, []string{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none/key.pem"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}, []string{"TEMPORALITY_PREFERENCE", "cumulative"}},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "x", "OTEL_BSP_SCHEDULE_DELAY": "y"}, []string{"OTEL_TRACES_EXPORTER", "OTEL_BSP_SCHEDULE_DELAY"}},
+	} {
+		_, err := readSettings(getenv(tc.vars))
+		if err == nil {
+			t.Errorf("%v: accepted", tc.vars)
+			continue
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %q does not say %q", tc.vars, err, want)
+			}
+		}
+	}
+}
+
+func TestHeadersKeepSecrets(t *testing.T) {
+	vars := map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT":       "http://x",
+		"OTEL_EXPORTER_OTLP_HEADERS":        "Authorization=Bearer%20hunter2, x-tenant=a=b",
+		"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "",
+	}
+	s, err := readSettings(getenv(vars))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := s.tracesOTLP.headers; h["authorization"] != "Bearer hunter2" || h["x-tenant"] != "a=b" || len(h) != 2 {
+		t.Errorf("headers %v", h)
+	}
+	for _, bad := range []string{"hunter2", "x=1,a b=hunter2", "a=%zzhunter2", "a=hunter2%0d%0ab"} {
+		vars["OTEL_EXPORTER_OTLP_HEADERS"] = bad
+		_, err := readSettings(getenv(vars))
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_HEADERS, entry") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func FuzzSettings(f *testing.F) {
+	f.Add("a=b", "http://h:1/p", "authorization=x", "0.5")
+	f.Add("a=%zz,", "h:1", ",,=", "-1")
+	f.Fuzz(func(t *testing.T, resource, endpoint, headers, ratio string) {
+		for _, protocol := range []string{protocolGRPC, protocolHTTP} {
+			s, err := readSettings(getenv(map[string]string{
+				"OTEL_RESOURCE_ATTRIBUTES":    resource,
+				"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+				"OTEL_EXPORTER_OTLP_HEADERS":  headers,
+				"OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+				"OTEL_TRACES_SAMPLER_ARG":     ratio,
+			}))
+			if err == nil && s.traces == exporterOTLP && s.tracesOTLP.endpoint == nil {
+				t.Fatal("accepted, and goes nowhere")
+			}
+		}
+	})
+}

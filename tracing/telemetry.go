@@ -1,0 +1,164 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// Options say who exports what, beside the OTEL_ variables.
+type Options struct {
+	// ServiceName, Namespace, InstanceID and Version identify the process.
+	// meshd is told these; to other backends, OTEL_SERVICE_NAME and
+	// OTEL_RESOURCE_ATTRIBUTES win over them.
+	ServiceName, Namespace, InstanceID, Version string
+	// MeshdAddr is where meshd's OTLP/gRPC MetricsService listens, HOST:PORT,
+	// without TLS. It gets the producers' metrics every MeshdInterval, whatever
+	// the OTEL_ variables say. Empty: it gets none.
+	MeshdAddr string
+	// MeshdInterval is a second if zero.
+	MeshdInterval time.Duration
+	// Producers are read at every export, possibly by two exporters at once.
+	Producers []metric.Producer
+	// Logger hears of failing exporters, rarely; nil discards it.
+	Logger *slog.Logger
+	// Getenv is os.Getenv if nil.
+	Getenv func(string) string
+	// Console is where the console exporters write; os.Stdout if nil.
+	Console io.Writer
+}
+
+// Telemetry exports spans and metrics. All methods may be called from any
+// goroutine.
+type Telemetry struct {
+	sampler  *Sampler
+	spans    sdktrace.SpanProcessor // nil: no exporter for traces
+	capacity int64
+	counts   spanCounts
+	stopped  atomic.Bool
+	resource *resource.Resource
+	scope    instrumentation.Scope
+	start    time.Time
+
+	stop []func(context.Context) error // flush and free, one an exporter
+}
+
+// Setup reads the OTEL_ variables and starts the exporters that they and the
+// options name. It dials nothing and waits for nobody; a wrong variable is an
+// error that says what is accepted. Nothing global is touched.
+func Setup(ctx context.Context, o Options) (*Telemetry, error) {
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Console == nil {
+		o.Console = os.Stdout
+	}
+	s, err := readSettings(o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	identity := o.identity()
+	res, err := resource.New(ctx,
+		resource.WithTelemetrySDK(),
+		resource.WithAttributes(identity...),
+		resource.WithAttributes(s.resource...))
+	if err != nil {
+		return nil, fmt.Errorf("tracing: resource: %w", err)
+	}
+	t := &Telemetry{
+		sampler:  s.sampler,
+		capacity: int64(s.batch.queue),
+		resource: res,
+		scope:    instrumentation.Scope{Name: ScopeName, Version: o.Version},
+		start:    time.Now(),
+	}
+	out := &console{out: o.Console}
+	if err := errors.Join(
+		t.startTraces(ctx, s, o, out),
+		t.startMetrics(ctx, s, o, out),
+		t.startMeshd(ctx, identity, o),
+	); err != nil {
+		canceled, cancel := context.WithCancel(ctx)
+		cancel() // nothing to flush
+		t.Shutdown(canceled)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (o Options) identity() []attribute.KeyValue {
+	var attrs []attribute.KeyValue
+	for _, a := range []attribute.KeyValue{
+		semconv.ServiceName(o.ServiceName),
+		semconv.ServiceNamespace(o.Namespace),
+		semconv.ServiceInstanceID(o.InstanceID),
+		semconv.ServiceVersion(o.Version),
+	} {
+		if a.Value.AsString() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	return attrs
+}
+
+// Tracing says whether spans go anywhere. If not, leave traceparent and
+// tracestate as they came: a proxy that starts traces decides for those behind
+// it, and should not if it has no part in them.
+func (t *Telemetry) Tracing() bool { return t.spans != nil }
+
+// Sampler is the one that OTEL_TRACES_SAMPLER asks for.
+func (t *Telemetry) Sampler() *Sampler { return t.sampler }
+
+// Emit hands a finished span over for export, in the background. It keeps the
+// span's slices. It never blocks: if too many wait, the span is dropped and
+// counted. A span that is not sampled is ignored.
+func (t *Telemetry) Emit(s Span) {
+	if t.spans == nil || !s.Context.Sampled() || !s.Context.Valid() {
+		return
+	}
+	if t.stopped.Load() {
+		t.counts.dropped.Add(1)
+		return
+	}
+	if t.counts.pending.Add(1) > t.capacity {
+		t.counts.pending.Add(-1)
+		t.counts.dropped.Add(1)
+		return
+	}
+	t.spans.OnEnd(&finished{span: s, resource: t.resource, scope: t.scope})
+}
+
+// Shutdown exports what waits, as far as ctx allows, and ends all goroutines.
+// Spans emitted from then on are dropped.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	if t.stopped.Swap(true) {
+		return nil
+	}
+	errs := make([]error, len(t.stop))
+	var wg sync.WaitGroup
+	for i, stop := range t.stop {
+		// At once: a backend that is down must not use up the others' time.
+		wg.Go(func() { errs[i] = stop(ctx) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("tracing: shutdown: %w", err)
+	}
+	return nil
+}
