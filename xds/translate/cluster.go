@@ -1,0 +1,78 @@
+package translate
+
+import (
+	"math"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/meshd/meshd/mesh"
+)
+
+// Cluster is the Cluster of a service: its endpoints by EDS over the same
+// stream.
+func Cluster(b mesh.Backend) *anypb.Any {
+	p := &b.Policy
+	lb := clusterv3.Cluster_LEAST_REQUEST
+	if p.Balancer == "round_robin" {
+		lb = clusterv3.Cluster_ROUND_ROBIN
+	}
+	return serialise(&clusterv3.Cluster{
+		Name:                 b.Key.String(),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
+		ConnectTimeout:       durationpb.New(p.Timeout.Connect),
+		LbPolicy:             lb,
+		CircuitBreakers:      circuitBreakers(p),
+		Metadata: metadata(map[string]any{
+			"balancer": p.Balancer,
+			"breaker": map[string]any{
+				"disabled":            p.Breaker.Disabled,
+				"consecutiveFailures": p.Breaker.ConsecutiveFailures,
+				"errorRatio":          p.Breaker.ErrorRatio,
+				"minRequests":         p.Breaker.MinRequests,
+				"window":              p.Breaker.Window.String(),
+				"openFor":             p.Breaker.OpenFor.String(),
+				"halfOpenRequests":    p.Breaker.HalfOpenRequests,
+			},
+			"budget": map[string]any{
+				"ratio":        p.Retry.Budget.Ratio,
+				"minPerSecond": p.Retry.Budget.MinPerSecond,
+			},
+			"idleTimeout": p.Timeout.Idle.String(),
+		}),
+	})
+}
+
+// circuitBreakers are the caps. Connections are counted by endpoint, which is
+// per_host_thresholds; the same cap by cluster is lifted. The retry budget is
+// as near as Envoy comes to ours, which is in our metadata: its floor is of
+// retries at a time, not a second.
+func circuitBreakers(p *mesh.Policy) *clusterv3.CircuitBreakers {
+	return &clusterv3.CircuitBreakers{
+		Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections:     limit(0),
+			MaxPendingRequests: limit(p.Limits.Pending),
+			MaxRequests:        limit(p.Limits.Requests),
+			RetryBudget: &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
+				BudgetPercent:       &typev3.Percent{Value: p.Retry.Budget.Ratio * 100},
+				MinRetryConcurrency: wrapperspb.UInt32(uint32(math.Ceil(p.Retry.Budget.MinPerSecond))),
+			},
+		}},
+		PerHostThresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections: limit(p.Limits.Connections),
+		}},
+	}
+}
+
+// limit says "none" by the largest number: absent would be Envoy's 1024, and 0
+// would let nothing through.
+func limit(n uint32) *wrapperspb.UInt32Value {
+	if n == 0 {
+		n = math.MaxUint32
+	}
+	return wrapperspb.UInt32(n)
+}
