@@ -1,0 +1,257 @@
+package chart
+
+import (
+	"cmp"
+	"image/color"
+	"math"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	plottext "gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// Most labels that fit along an axis of a small picture.
+const (
+	xTicks = 5
+	yTicks = 4
+)
+
+// panel makes gonum's plot of one panel; only the lowest one labels the
+// horizontal axis.
+func (f Figure) panel(p Panel, th Theme, xlo, xhi float64, lowest bool) *plot.Plot {
+	pl := plot.New()
+	pl.BackgroundColor = color.Transparent
+	weight := cmp.Or(p.Weight, 1)
+	pl.X.Min, pl.X.Max = xlo, xhi
+	style(&pl.X, th)
+	style(&pl.Y, th)
+	pl.X.Tick.Label.XAlign, pl.X.Tick.Label.YAlign = plottext.XCenter, plottext.YTop
+	pl.Y.Tick.Label.XAlign, pl.Y.Tick.Label.YAlign = plottext.XRight, plottext.YCenter
+	pl.X.Tick.Marker = f.xMarks(xlo, xhi, lowest)
+	if lowest {
+		pl.X.Label.Text = f.X.Label
+	}
+	pl.Y.Label.Text = p.Y.Label
+
+	n := yTicks
+	if weight < 0.7 {
+		n = 2
+	}
+	ylo, yhi := p.yRange()
+	by := niceStep(yhi-ylo, n)
+	if p.Y.Whole {
+		by = max(1, math.Ceil(by))
+	}
+	if p.Y.Min == 0 && p.Y.Max == 0 {
+		yhi = math.Ceil(yhi/by-1e-9) * by
+	}
+	pl.Y.Min, pl.Y.Max = ylo, yhi
+	pl.Y.Tick.Marker = ticks{by, format(p.Y)}
+	pl.Add(grid{th.Grid})
+	if !p.hasData() {
+		pl.Add(note{"no data", text(th.Faint, textSize)})
+	}
+	bars := 0
+	for _, s := range p.Series {
+		if s.Kind == Bar {
+			bars++
+		}
+	}
+	bar := 0
+	for i, s := range p.Series {
+		d := drawing{Series: s, color: s.color(th, i), bar: bar, bars: bars}
+		if s.Kind == Bar {
+			bar++
+		}
+		pl.Add(d)
+	}
+	return pl
+}
+
+func (f Figure) xMarks(lo, hi float64, labels bool) plot.Ticker {
+	var t plot.Ticker
+	switch {
+	case len(f.X.Categories) > 0:
+		t = names(f.X.Categories)
+	case f.X.Time:
+		t = ticks{niceTimeStep(hi-lo, xTicks), format(f.X)}
+	default:
+		by := niceStep(hi-lo, xTicks)
+		if f.X.Whole {
+			by = max(1, math.Ceil(by))
+		}
+		t = ticks{by, format(f.X)}
+	}
+	if labels {
+		return t
+	}
+	return unlabelled{t}
+}
+
+// unlabelled keeps the grid of an axis and drops its labels.
+type unlabelled struct{ plot.Ticker }
+
+// Ticks implements plot.Ticker.
+func (u unlabelled) Ticks(lo, hi float64) []plot.Tick {
+	out := u.Ticker.Ticks(lo, hi)
+	for i := range out {
+		out[i].Label = " "
+	}
+	return out
+}
+
+func format(a Axis) func(float64) string {
+	if a.Format != nil {
+		return a.Format
+	}
+	return Number
+}
+
+// yRange fits the data, from zero, with a little room above.
+func (p Panel) yRange() (lo, hi float64) {
+	if p.Y.Min != 0 || p.Y.Max != 0 {
+		return p.Y.Min, p.Y.Max
+	}
+	for _, s := range p.Series {
+		for _, y := range s.Y {
+			if finite(y) {
+				hi = max(hi, y)
+			}
+		}
+	}
+	if hi == 0 {
+		return 0, 1
+	}
+	return 0, hi * 1.05
+}
+
+func (p Panel) hasData() bool {
+	return slices.ContainsFunc(p.Series, func(s Series) bool { return slices.ContainsFunc(s.Y, finite) })
+}
+
+// note is a text in the middle of an empty panel.
+type note struct {
+	text  string
+	style plottext.Style
+}
+
+// Plot implements plot.Plotter.
+func (n note) Plot(c draw.Canvas, _ *plot.Plot) {
+	n.style.XAlign = plottext.XCenter
+	c.FillText(n.style, c.Center(), n.text)
+}
+
+func style(a *plot.Axis, th Theme) {
+	a.LineStyle.Width = 0
+	a.Padding = 0
+	// Invisible ticks keep the labels off the data.
+	a.Tick.LineStyle = draw.LineStyle{Color: color.Transparent, Width: 0.5}
+	a.Tick.Length = 6
+	a.Tick.Label = text(th.Faint, textSize)
+	a.Label.TextStyle = text(th.Faint, textSize)
+	a.Label.TextStyle.XAlign, a.Label.TextStyle.YAlign = plottext.XCenter, plottext.YBottom
+	a.Label.Padding = 2
+}
+
+func text(c color.Color, size vg.Length) plottext.Style {
+	return plottext.Style{
+		Color:   c,
+		Font:    font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size),
+		YAlign:  plottext.YCenter,
+		Handler: plottext.Plain{Fonts: font.DefaultCache},
+	}
+}
+
+func (s Series) color(th Theme, i int) color.Color {
+	if s.Color > 0 {
+		i = s.Color - 1
+	}
+	return th.Lines[i%len(th.Lines)]
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// grid draws a line at each labelled value of the vertical axis, and faint
+// ones at those of the horizontal axis.
+type grid struct{ color color.Color }
+
+// Plot implements plot.Plotter.
+func (g grid) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	line := draw.LineStyle{Color: g.color, Width: 1}
+	for _, t := range p.Y.Tick.Marker.Ticks(p.Y.Min, p.Y.Max) {
+		c.StrokeLine2(line, c.Min.X, y(t.Value), c.Max.X, y(t.Value))
+	}
+	line.Width = 0.5
+	for _, t := range p.X.Tick.Marker.Ticks(p.X.Min, p.X.Max) {
+		c.StrokeLine2(line, x(t.Value), c.Min.Y, x(t.Value), c.Max.Y)
+	}
+}
+
+// drawing draws a series.
+type drawing struct {
+	Series
+	color     color.Color
+	bar, bars int // which one of how many side by side
+}
+
+// Plot implements plot.Plotter.
+func (d drawing) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	if d.Kind == Bar {
+		d.plotBars(c, x, y)
+		return
+	}
+	var path vg.Path
+	open := false
+	var last vg.Point
+	for i, v := range d.Y {
+		if !finite(v) || d.x(i) < p.X.Min || d.x(i) > p.X.Max {
+			open = false
+			continue
+		}
+		pt := vg.Point{X: x(d.x(i)), Y: y(min(max(v, p.Y.Min), p.Y.Max))}
+		switch {
+		case !open:
+			path.Move(pt)
+			path.Line(vg.Point{X: pt.X + 0.1, Y: pt.Y}) // a lonely point is seen, too
+		case d.Kind == Step:
+			path.Line(vg.Point{X: pt.X, Y: last.Y})
+			path.Line(pt)
+		default:
+			path.Line(pt)
+		}
+		open, last = true, pt
+		if d.Marks {
+			c.SetColor(d.color)
+			var dot vg.Path
+			dot.Move(vg.Point{X: pt.X + 3, Y: pt.Y})
+			dot.Arc(pt, 3, 0, 2*math.Pi)
+			dot.Close()
+			c.Fill(dot)
+		}
+	}
+	if len(path) > 0 {
+		c.SetLineStyle(draw.LineStyle{Color: d.color, Width: 1.6})
+		c.Stroke(path)
+	}
+}
+
+func (d drawing) plotBars(c draw.Canvas, x, y func(float64) vg.Length) {
+	const share = 0.7 // of the place between two categories
+	width := share / float64(d.bars)
+	for i, v := range d.Y {
+		if !finite(v) {
+			continue
+		}
+		left := d.x(i) - share/2 + width*float64(d.bar)
+		c.SetColor(d.color)
+		c.Fill(vg.Rectangle{
+			Min: vg.Point{X: x(left), Y: y(0)},
+			Max: vg.Point{X: x(left + width*0.94), Y: y(v)},
+		}.Path())
+	}
+}
