@@ -99,7 +99,7 @@ func randomConfig(rng *rand.Rand) Config {
 // expiries and trials.
 func TestSameAsGobreakerInRollingWindow(t *testing.T) {
 	seen := map[State]int{}
-	for seed := range uint64(120) {
+	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			cfg := randomConfig(rng)
@@ -129,7 +129,7 @@ func TestSameAsGobreakerInRollingWindow(t *testing.T) {
 		})
 	}
 	for _, s := range []State{Closed, HalfOpen, Open} {
-		if seen[s] < 500 {
+		if seen[s] < 300 {
 			t.Errorf("only %d checks in state %v: the test does not get there", seen[s], s)
 		}
 	}
@@ -138,7 +138,7 @@ func TestSameAsGobreakerInRollingWindow(t *testing.T) {
 // Calls that overlap, outlive their period and end in any order, with nothing
 // leaving the window.
 func TestSameAsGobreakerWithOverlappingCalls(t *testing.T) {
-	for seed := range uint64(120) {
+	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 2))
 			cfg := randomConfig(rng)

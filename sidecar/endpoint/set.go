@@ -3,6 +3,7 @@ package endpoint
 import (
 	"net/netip"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -66,4 +67,20 @@ func (s *Set) add(old *Endpoint, res resource.Endpoint, make func(resource.Endpo
 	}
 	s.endpoints = append(s.endpoints, e)
 	s.byAddress[res.Addr] = e
+}
+
+// WithBreakers is s with a new breaker for each endpoint, for when their
+// configuration changed. Attachment, counts and price are carried over into a
+// new State; attempts in flight end in the old one, and count there.
+func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
+	next := &Set{byAddress: map[netip.AddrPort]*Endpoint{}}
+	for _, e := range s.Endpoints() {
+		n := New(e.Endpoint, make(e), e.Attachment)
+		n.Requests.Store(e.Requests.Load())
+		n.Failures.Store(e.Failures.Load())
+		n.Load.packed.Store(e.Load.packed.Load())
+		next.endpoints = append(next.endpoints, n)
+		next.byAddress[e.Addr] = n
+	}
+	return next
 }

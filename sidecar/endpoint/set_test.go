@@ -59,3 +59,22 @@ func TestUpdateKeepsWhatIsKnownOfAnAddress(t *testing.T) {
 		t.Error("an address that came back still had its old state")
 	}
 }
+
+func TestNewBreakersKeepTheRest(t *testing.T) {
+	var none *Set
+	set, _ := none.Update(&resource.Endpoints{Endpoints: []resource.Endpoint{res("10.0.0.1:80")}},
+		func(r resource.Endpoint) *Endpoint { return New(r, breaker.New("old", breaker.Config{}, nil), "pool") })
+	old := set.Endpoints()[0]
+	old.Requests.Add(5)
+	old.Failures.Add(2)
+	old.Load.call(second, 10*ms, false)
+	old.Load.Start() // ends in the old State
+	fresh := breaker.New("new", breaker.Config{Disabled: true}, nil)
+	e := set.WithBreakers(func(*Endpoint) *breaker.Breaker { return fresh }).ByAddress(old.Addr)
+	if e.Breaker != fresh || old.Breaker == fresh || e.Attachment != "pool" {
+		t.Errorf("%+v", e)
+	}
+	if e.Requests.Load() != 5 || e.Failures.Load() != 2 || e.Load.Latency() != 10*ms || e.Load.InFlight() != 0 {
+		t.Error("counts or price were lost")
+	}
+}
