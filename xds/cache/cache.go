@@ -8,12 +8,9 @@ package cache
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -34,16 +31,14 @@ type Resource struct {
 // A View is one state of the mesh as resources. Its functions are called from
 // several goroutines and give the same answers each time.
 type View struct {
-	// Resource makes a resource: nil if there is none of that name. An error
-	// leaves the version before in force.
-	Resource func(Key) (proto.Message, error)
+	// Resource makes a resource, serialised: nil if there is none of that name.
+	Resource func(Key) *anypb.Any
 	// Names lists what a wildcard subscription of a type means, sorted.
 	Names func(typ string) []string
 }
 
 // A Cache is safe for use from any goroutine.
 type Cache struct {
-	log   *slog.Logger
 	setMu sync.Mutex // one Set at a time; taken before mu
 
 	mu      sync.Mutex // guards the rest and all Subscribers; not held while a View makes changed resources
@@ -75,11 +70,10 @@ type wildEntry struct {
 }
 
 // New returns a Cache in which nothing exists until Set is called.
-func New(log *slog.Logger) *Cache {
+func New() *Cache {
 	return &Cache{
-		log: log,
 		view: View{
-			Resource: func(Key) (proto.Message, error) { return nil, nil },
+			Resource: func(Key) *anypb.Any { return nil },
 			Names:    func(string) []string { return nil },
 		},
 		entries: map[Key]*entry{},
@@ -103,13 +97,8 @@ func (c *Cache) Set(v View) int {
 
 	// Whoever subscribes from here on gets the new view's resource by itself.
 	made := make([]*Resource, len(keys))
-	failed := make([]bool, len(keys))
 	for i, k := range keys {
-		var err error
-		if made[i], err = build(v, k); err != nil {
-			failed[i] = true
-			c.log.Error("xDS resource kept at its last version", "type", k.Type, "name", k.Name, "error", err)
-		}
+		made[i] = build(v, k)
 	}
 
 	c.mu.Lock()
@@ -117,7 +106,7 @@ func (c *Cache) Set(v View) int {
 	changed := 0
 	for i, k := range keys {
 		e := c.entries[k]
-		if e == nil || failed[i] || same(e.res, made[i]) {
+		if e == nil || same(e.res, made[i]) {
 			continue
 		}
 		changed++
@@ -166,11 +155,7 @@ func (k wildKey) key(name string) Key {
 func (c *Cache) add(s *Subscriber, k Key, why reason) {
 	e := c.entries[k]
 	if e == nil {
-		e = &entry{subs: map[*Subscriber]reason{}}
-		var err error
-		if e.res, err = build(c.view, k); err != nil {
-			c.log.Error("xDS resource not made", "type", k.Type, "name", k.Name, "error", err)
-		}
+		e = &entry{res: build(c.view, k), subs: map[*Subscriber]reason{}}
 		c.entries[k] = e
 	}
 	e.subs[s] |= why
@@ -210,20 +195,12 @@ func same(a, b *Resource) bool {
 	return a.Version == b.Version
 }
 
-// build makes and serialises one resource.
-func build(v View, k Key) (*Resource, error) {
-	m, err := v.Resource(k)
-	if err != nil || m == nil {
-		return nil, err
+// build makes one resource.
+func build(v View, k Key) *Resource {
+	body := v.Resource(k)
+	if body == nil {
+		return nil
 	}
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("serialise: %w", err)
-	}
-	sum := sha256.Sum256(b)
-	return &Resource{
-		Name:    k.Name,
-		Version: hex.EncodeToString(sum[:8]),
-		Body:    &anypb.Any{TypeUrl: k.Type, Value: b},
-	}, nil
+	sum := sha256.Sum256(body.GetValue())
+	return &Resource{Name: k.Name, Version: hex.EncodeToString(sum[:8]), Body: body}
 }

@@ -157,22 +157,6 @@ func TestDeltaWildcard(t *testing.T) {
 	expectDelta(t, p, "CDS a=A")
 }
 
-// A resource that cannot be made stays at its last version.
-func TestDeltaBadView(t *testing.T) {
-	f := start(t, Config{})
-	w := world{cds + " a": "A"}
-	f.cache.Set(w.view())
-	p := f.delta()
-	p.send(&discovery.DeltaDiscoveryRequest{TypeUrl: cds, ResourceNamesSubscribe: []string{"a"}})
-	expectDelta(t, p, "CDS a=A")
-	w[cds+" a"] = ""
-	f.cache.Set(w.view())
-	deltaFence(t, p)
-	w[cds+" a"] = "A2"
-	f.cache.Set(w.view())
-	expectDelta(t, p, "CDS a=A2")
-}
-
 func TestDeltaDividesLargeResponses(t *testing.T) {
 	f := start(t, Config{})
 	w := world{}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -37,25 +37,27 @@ const (
 	eds = resource.EndpointsType
 )
 
-// A world is what there is: content by "type name", where content "" is an
-// error in making it. The server does not look inside resources.
+// A world is what there is: content by "type name". The server does not look
+// inside resources.
 type world map[string]string
 
 func (w world) view() cache.View {
 	w = maps.Clone(w)
 	return cache.View{
-		Resource: func(k cache.Key) (proto.Message, error) {
-			content, ok := w[k.Type+" "+k.Name]
+		Resource: func(k cache.Key) *anypb.Any {
+			name := k.Name
 			if k.Type == lds {
-				content, ok = w[k.Type+" "+k.Namespace+"/"+k.Name]
+				name = k.Namespace + "/" + k.Name
 			}
-			switch {
-			case !ok:
-				return nil, nil
-			case content == "":
-				return nil, fmt.Errorf("%s cannot be made", k.Name)
+			content, ok := w[k.Type+" "+name]
+			if !ok {
+				return nil
 			}
-			return wrapperspb.String(content), nil
+			b, err := proto.Marshal(wrapperspb.String(content))
+			if err != nil {
+				panic(err)
+			}
+			return &anypb.Any{TypeUrl: k.Type, Value: b}
 		},
 		Names: func(typ string) []string {
 			var out []string
@@ -79,7 +81,7 @@ type fixture struct {
 
 func start(t *testing.T, cfg Config) *fixture {
 	t.Helper()
-	f := &fixture{t: t, cache: cache.New(slog.New(slog.DiscardHandler))}
+	f := &fixture{t: t, cache: cache.New()}
 	cfg.Cache = f.cache
 	f.srv = New(cfg)
 	g := grpc.NewServer(Options()...)
