@@ -149,6 +149,7 @@ func (s *Supervisor) run() {
 		case name := <-s.crash:
 			for i := range s.children {
 				if c := &s.children[i]; c.proc != nil && (name == "" || name == c.spec.Name) {
+					c.ready, s.announced = false, false
 					c.proc.signal(syscall.SIGKILL)
 				}
 			}
