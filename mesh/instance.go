@@ -54,8 +54,10 @@ func (i *Instance) Validate() error {
 		return bad("port", i.Port, "1 to 65535")
 	case i.Weight < 1 || i.Weight > maxWeight:
 		return bad("weight", i.Weight, fmt.Sprintf("1 to %d", maxWeight))
-	case len(i.Region) > 253 || len(i.Zone) > 253:
-		return bad("region or zone", i.Region+" "+i.Zone, "at most 253 bytes")
+	case !isText(i.Region):
+		return bad("region", i.Region, textForm)
+	case !isText(i.Zone):
+		return bad("zone", i.Zone, textForm)
 	}
 	return nil
 }

@@ -3,11 +3,13 @@ package mesh
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
 	labelForm = "a DNS label: lower-case letters, digits and '-', at most 63, the first and last no '-'"
 	nameForm  = "a DNS name: lower-case letters, digits, '-' and '.', at most 253, each part starting and ending with a letter or digit"
+	textForm  = "UTF-8 text of at most 253 bytes"
 )
 
 // isLabel reports whether s is a DNS label (RFC 1123) in lower case, as the
@@ -59,3 +61,6 @@ func parsePort(s string) (uint16, bool) {
 func reachable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() && a.Zone() == ""
 }
+
+// isText reports whether s may stand for a region or zone.
+func isText(s string) bool { return len(s) <= 253 && utf8.ValidString(s) }

@@ -118,10 +118,10 @@ func (s *EndpointSlice) decodeEndpoint(v value, family string) {
 			v.fields(fields{"ready": optionalBool(&ready), "serving": optionalBool(&serving), "terminating": optionalBool(&terminating)})
 		},
 		"hostname": text(&e.ID, isLabel, labelForm),
-		"zone":     text(&e.Zone, nil, "a string"),
+		"zone":     text(&e.Zone, isText, textForm),
 		"targetRef": func(v value) {
 			v.fields(fields{
-				"name": text(&target, nil, "a string"),
+				"name": text(&target, isText, textForm),
 				"kind": ignore, "namespace": ignore, "uid": ignore, "apiVersion": ignore, "resourceVersion": ignore, "fieldPath": ignore,
 			})
 		},

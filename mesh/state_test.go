@@ -244,6 +244,7 @@ func TestInstanceValidate(t *testing.T) {
 		"servicePort": func(i *Instance) { i.ServicePort = 0 },
 		"address":     func(i *Instance) { i.Address = netip.IPv4Unspecified() },
 		"port":        func(i *Instance) { i.Port = 0 },
+		"zone":        func(i *Instance) { i.Zone = "\xff" },
 		"weight":      func(i *Instance) { i.Weight = 0 },
 	} {
 		bad := good

@@ -5,7 +5,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -14,13 +13,13 @@ import (
 
 // Cluster is the Cluster of a service: its endpoints by EDS over the same
 // stream.
-func Cluster(b mesh.Backend) *anypb.Any {
+func Cluster(b mesh.Backend) *clusterv3.Cluster {
 	p := &b.Policy
 	lb := clusterv3.Cluster_LEAST_REQUEST
 	if p.Balancer == "round_robin" {
 		lb = clusterv3.Cluster_ROUND_ROBIN
 	}
-	return serialise(&clusterv3.Cluster{
+	return &clusterv3.Cluster{
 		Name:                 b.Key.String(),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
@@ -44,7 +43,7 @@ func Cluster(b mesh.Backend) *anypb.Any {
 			},
 			"idleTimeout": p.Timeout.Idle.String(),
 		}),
-	})
+	}
 }
 
 // circuitBreakers are the caps. Connections are counted by endpoint, which is
