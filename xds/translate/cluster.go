@@ -5,6 +5,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -13,13 +14,13 @@ import (
 
 // Cluster is the Cluster of a service: its endpoints by EDS over the same
 // stream.
-func Cluster(b mesh.Backend) *clusterv3.Cluster {
+func Cluster(b mesh.Backend) *anypb.Any {
 	p := &b.Policy
 	lb := clusterv3.Cluster_LEAST_REQUEST
 	if p.Balancer == "round_robin" {
 		lb = clusterv3.Cluster_ROUND_ROBIN
 	}
-	return &clusterv3.Cluster{
+	return serialise(&clusterv3.Cluster{
 		Name:                 b.Key.String(),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
@@ -43,7 +44,7 @@ func Cluster(b mesh.Backend) *clusterv3.Cluster {
 			},
 			"idleTimeout": p.Timeout.Idle.String(),
 		}),
-	}
+	})
 }
 
 // circuitBreakers are the caps. Connections are counted by endpoint, which is

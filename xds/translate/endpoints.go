@@ -3,6 +3,7 @@ package translate
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meshd/meshd/mesh"
@@ -12,7 +13,7 @@ import (
 // region and zone, all of priority 0, in the order of b.Endpoints. A locality
 // weighs what those of its endpoints weigh that take new calls, so that gRPC,
 // which chooses the locality first, spreads calls as if there were none.
-func Endpoints(b mesh.Backend) *endpointv3.ClusterLoadAssignment {
+func Endpoints(b mesh.Backend) *anypb.Any {
 	var localities []*endpointv3.LocalityLbEndpoints
 	var last *endpointv3.LocalityLbEndpoints
 	for i := range b.Endpoints {
@@ -33,7 +34,7 @@ func Endpoints(b mesh.Backend) *endpointv3.ClusterLoadAssignment {
 		// gRPC passes over a locality without weight.
 		l.LoadBalancingWeight.Value = max(l.LoadBalancingWeight.Value, 1)
 	}
-	return &endpointv3.ClusterLoadAssignment{ClusterName: b.Key.String(), Endpoints: localities}
+	return serialise(&endpointv3.ClusterLoadAssignment{ClusterName: b.Key.String(), Endpoints: localities})
 }
 
 func endpoint(e *mesh.Endpoint) *endpointv3.LbEndpoint {

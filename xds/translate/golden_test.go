@@ -86,10 +86,10 @@ func (g golden) backend(t *testing.T) mesh.Backend {
 // translate makes all resources of a backend, by the names in outputs.
 func translate(b mesh.Backend) map[string]*anypb.Any {
 	return map[string]*anypb.Any{
-		"listener.json":  serialise(Listener("checkout.shop:80", b.Key)),
-		"route.json":     serialise(Route(b)),
-		"cluster.json":   serialise(Cluster(b)),
-		"endpoints.json": serialise(Endpoints(b)),
+		"listener.json":  Listener("checkout.shop:80", b.Key),
+		"route.json":     Route(b),
+		"cluster.json":   Cluster(b),
+		"endpoints.json": Endpoints(b),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -15,7 +16,7 @@ import (
 
 // Route is the RouteConfiguration of a service: everything goes to its
 // cluster.
-func Route(b mesh.Backend) *routev3.RouteConfiguration {
+func Route(b mesh.Backend) *anypb.Any {
 	name := b.Key.String()
 	p := &b.Policy
 	fields := map[string]any{
@@ -27,7 +28,7 @@ func Route(b mesh.Backend) *routev3.RouteConfiguration {
 	if p.TraceRatio >= 0 {
 		fields["traceRatio"] = p.TraceRatio
 	}
-	return &routev3.RouteConfiguration{
+	return serialise(&routev3.RouteConfiguration{
 		Name: name,
 		VirtualHosts: []*routev3.VirtualHost{{
 			Name:    name,
@@ -43,7 +44,7 @@ func Route(b mesh.Backend) *routev3.RouteConfiguration {
 				Metadata: metadata(fields),
 			}},
 		}},
-	}
+	})
 }
 
 // timeout bounds the whole call. Without retries the call is its one attempt.

@@ -1,6 +1,6 @@
 // Package translate turns services of the mesh into the xDS resources that
-// docs/reference/wire.md promises. It is pure: equal Backends give equal
-// messages. Standard fields carry whatever xDS has a field for; the rest is
+// docs/reference/wire.md promises. It is pure: the same Backend gives the same
+// bytes. Standard fields carry whatever xDS has a field for; the rest is
 // metadata under resource.MetadataKey.
 //
 // What it makes is taken by our sidecar (xds/resource), by grpc-go's xDS
@@ -27,8 +27,8 @@ import (
 
 // Listener is the API listener (gRFC A27) of that name, the authority that a
 // client asked for, whose routes are those of the service that it resolves to.
-func Listener(name string, key mesh.ServiceKey) *listenerv3.Listener {
-	return &listenerv3.Listener{
+func Listener(name string, key mesh.ServiceKey) *anypb.Any {
+	return serialise(&listenerv3.Listener{
 		Name: name,
 		ApiListener: &listenerv3.ApiListener{ApiListener: serialise(&hcmv3.HttpConnectionManager{
 			StatPrefix: key.String(),
@@ -41,7 +41,7 @@ func Listener(name string, key mesh.ServiceKey) *listenerv3.Listener {
 				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: serialise(&routerv3.Router{})},
 			}},
 		})},
-	}
+	})
 }
 
 // ads is the stream that the resource itself came by.
@@ -52,8 +52,8 @@ func ads() *corev3.ConfigSource {
 	}
 }
 
-// serialise makes the same bytes of equal messages, so that a change of what
-// holds them is seen by comparing bytes.
+// serialise makes the same bytes of equal messages, so that a change is seen
+// by comparing them.
 func serialise(m proto.Message) *anypb.Any {
 	a := new(anypb.Any)
 	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
