@@ -75,7 +75,7 @@ func (s *Store) Snapshot(window time.Duration) Snapshot {
 		Services:      make([]ServiceSnapshot, 0, len(s.services)),
 	}
 	for _, svc := range s.services {
-		out.Services = append(out.Services, svc.snapshot(s.cur-settle, n))
+		out.Services = append(out.Services, svc.snapshot(s.cur-settle, n, svc.slot(s.newest())))
 	}
 	slices.SortFunc(out.Services, func(a, b ServiceSnapshot) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -83,14 +83,17 @@ func (s *Store) Snapshot(window time.Duration) Snapshot {
 	return out
 }
 
-// snapshot sums up the n slots that end with slot last.
-func (s *service) snapshot(last, n int64) ServiceSnapshot {
+// newest is the slot with the newest gauges. Needs s.mu.
+func (s *Store) newest() int64 { return max(s.sampled, s.cur-hotSlots+1) }
+
+// snapshot sums up the n slots that end with slot last; the gauges are those
+// of slot newest.
+func (s *service) snapshot(last, n int64, newest *slot) ServiceSnapshot {
 	var (
 		sum             traffic
 		retries, denied float64
 		inFlight        float64
 		first           = last - n + 1
-		newest          = s.slot(last + settle - 1) // the gauges are sampled, not reported late
 	)
 	for k := first; k <= last; k++ {
 		sl := s.slot(k)
@@ -134,6 +137,7 @@ func (s *service) snapshot(last, n int64) ServiceSnapshot {
 
 // History is the service's settled seconds since the given time, oldest
 // first, at most Config.Retention of them; nil when the service is not known.
+// A second is settled once reports have covered it and Run has sampled it.
 func (s *Store) History(id Service, since time.Time) []Point {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +156,7 @@ func (s *Store) History(id Service, since time.Time) []Point {
 			out = append(out, p)
 		}
 	}
-	for n := max(s.cur-hotSlots+1, svc.born, slotOf(since.Add(step-1))); n <= s.cur-settle; n++ {
+	for n := max(s.cur-hotSlots+1, svc.born, slotOf(since.Add(step-1))); n <= min(s.cur-settle, s.sampled); n++ {
 		out = append(out, svc.point(n))
 	}
 	return out

@@ -266,3 +266,15 @@ func (s *Store) service(id Service) *service {
 }
 
 func slotOf(t time.Time) int64 { return t.UnixNano() / int64(step) }
+
+// Now is the time by the store's clock.
+func (s *Store) Now() time.Time { return s.cfg.Clock() }
+
+// Version changes whenever a Snapshot or a History could: about twice a
+// second, when a slot ends and when Run has sampled it.
+func (s *Store) Version() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance(slotOf(s.cfg.Clock()))
+	return s.cur + s.sampled
+}

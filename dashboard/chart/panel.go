@@ -23,7 +23,7 @@ const (
 // horizontal axis.
 func (f Figure) panel(p Panel, th Theme, xlo, xhi float64, lowest bool) *plot.Plot {
 	pl := plot.New()
-	pl.BackgroundColor = color.Transparent
+	pl.BackgroundColor = nil // the figure has one
 	weight := cmp.Or(p.Weight, 1)
 	pl.X.Min, pl.X.Max = xlo, xhi
 	style(&pl.X, th)
@@ -147,8 +147,8 @@ func (n note) Plot(c draw.Canvas, _ *plot.Plot) {
 func style(a *plot.Axis, th Theme) {
 	a.LineStyle.Width = 0
 	a.Padding = 0
-	// Invisible ticks keep the labels off the data.
-	a.Tick.LineStyle = draw.LineStyle{Color: color.Transparent, Width: 0.5}
+	// Ticks that are not seen keep the labels off the data.
+	a.Tick.LineStyle = draw.LineStyle{Color: th.Background, Width: 0.5}
 	a.Tick.Length = 6
 	a.Tick.Label = text(th.Faint, textSize)
 	a.Label.TextStyle = text(th.Faint, textSize)
@@ -208,8 +208,14 @@ func (d drawing) Plot(c draw.Canvas, p *plot.Plot) {
 	var path vg.Path
 	open := false
 	var last vg.Point
+	hold := func() { // a step holds its value up to the last point seen
+		if open && d.Kind == Step {
+			path.Line(last)
+		}
+	}
 	for i, v := range d.Y {
 		if !finite(v) || d.x(i) < p.X.Min || d.x(i) > p.X.Max {
+			hold()
 			open = false
 			continue
 		}
@@ -218,6 +224,7 @@ func (d drawing) Plot(c draw.Canvas, p *plot.Plot) {
 		case !open:
 			path.Move(pt)
 			path.Line(vg.Point{X: pt.X + 0.1, Y: pt.Y}) // a lonely point is seen, too
+		case d.Kind == Step && pt.Y == last.Y:
 		case d.Kind == Step:
 			path.Line(vg.Point{X: pt.X, Y: last.Y})
 			path.Line(pt)
@@ -234,6 +241,7 @@ func (d drawing) Plot(c draw.Canvas, p *plot.Plot) {
 			c.Fill(dot)
 		}
 	}
+	hold()
 	if len(path) > 0 {
 		c.SetLineStyle(draw.LineStyle{Color: d.color, Width: 1.6})
 		c.Stroke(path)
