@@ -1,0 +1,42 @@
+package mesh
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// The examples of the reference are right, and that of TrafficPolicy says the
+// defaults, as it claims.
+func TestReferenceExamples(t *testing.T) {
+	doc, err := os.ReadFile("../docs/reference/objects.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := make(map[string]bool)
+	blocks := strings.Split(string(doc), "```yaml\n")
+	for _, block := range blocks[1:] {
+		example, _, _ := strings.Cut(block, "```")
+		for _, o := range mustParse(t, example) {
+			kinds[o.Head().Kind] = true
+			if p, ok := o.(*TrafficPolicy); ok {
+				want := DefaultPolicy()
+				want.TraceRatio = 0.01
+				if !reflect.DeepEqual(p.Policy, want) {
+					t.Errorf("example is\n%+v\ndefaults are\n%+v", p.Policy, want)
+				}
+			}
+		}
+	}
+	if !reflect.DeepEqual(kinds, map[string]bool{KindService: true, KindEndpointSlice: true, KindTrafficPolicy: true}) {
+		t.Errorf("examples of %v", kinds)
+	}
+	// The error that the reference quotes is the one that is given.
+	bad := strings.Repeat("\n", 5) + "apiVersion: meshd.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: checkout, namespace: shop}\n" +
+		"spec:\n  targetRefs:\n  - {kind: Service, name: checkout}\n  balancer: random\n"
+	_, errs := Parse("shop.yaml", []byte(bad))
+	if len(errs) != 1 || !strings.Contains(string(doc), "    "+errs[0].Error()+"\n") {
+		t.Errorf("the reference does not quote %v", errs)
+	}
+}
