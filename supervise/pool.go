@@ -102,6 +102,19 @@ func (p *Pool) Instances() []string {
 	return names
 }
 
+// Ports are those of one instance, in the order in which Build got them; nil
+// if there is no such instance.
+func (p *Pool) Ports(instance string) []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.members {
+		if m.name == instance {
+			return slices.Clone(m.ports)
+		}
+	}
+	return nil
+}
+
 // Crash kills the processes of one instance, or only the one named, as a
 // fault would; they are restarted by the rules. It reports whether there is
 // such an instance.
