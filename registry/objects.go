@@ -28,7 +28,8 @@ type scaleValue struct {
 	Replicas int `json:"replicas"`
 }
 
-// PutObject stores o for every meshd to see.
+// PutObject stores o for every meshd to see. When it returns, it is in this
+// registry's Snapshot.
 func (r *Registry) PutObject(ctx context.Context, o Object) (Result, error) {
 	for _, part := range [][2]string{{"kind", o.Kind}, {"namespace", o.Namespace}, {"name", o.Name}} {
 		if err := checkPart(part[0], part[1]); err != nil {
@@ -38,9 +39,11 @@ func (r *Registry) PutObject(ctx context.Context, o Object) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	resp, err := r.client.Put(ctx, objectKey(o.Kind, o.Namespace, o.Name), string(o.Body), clientv3.WithPrevKV())
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", fmt.Errorf("registry: store %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
+	}
+	r.picture.await(ctx, resp.Header.Revision)
+	switch {
 	case resp.PrevKv == nil:
 		return Created, nil
 	case bytes.Equal(resp.PrevKv.Value, o.Body):
@@ -57,7 +60,11 @@ func (r *Registry) DeleteObject(ctx context.Context, kind, namespace, name strin
 	if err != nil {
 		return false, fmt.Errorf("registry: delete %s %s/%s: %w", kind, namespace, name, err)
 	}
-	return resp.Deleted > 0, nil
+	if resp.Deleted == 0 {
+		return false, nil
+	}
+	r.picture.await(ctx, resp.Header.Revision)
+	return true, nil
 }
 
 // SetScale stores how many instances a service should have.
@@ -77,8 +84,10 @@ func (r *Registry) SetScale(ctx context.Context, s Scale) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	if _, err := r.client.Put(ctx, scaleKey(s.Namespace, s.Service), string(value)); err != nil {
+	resp, err := r.client.Put(ctx, scaleKey(s.Namespace, s.Service), string(value))
+	if err != nil {
 		return fmt.Errorf("registry: scale of %s/%s: %w", s.Namespace, s.Service, err)
 	}
+	r.picture.await(ctx, resp.Header.Revision)
 	return nil
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -36,7 +37,9 @@ type Snapshot struct {
 type picture struct {
 	changed chan struct{} // holds one token when something changed
 
-	mu        sync.Mutex // guards the rest; never held across I/O
+	mu        sync.Mutex    // guards the rest; never held across I/O
+	rev       int64         // that the maps are at
+	moved     chan struct{} // closed and replaced when rev moves
 	instances map[string]Instance
 	objects   map[string]Object
 	scales    map[string]Scale
@@ -44,6 +47,7 @@ type picture struct {
 
 func (p *picture) init() {
 	p.changed = make(chan struct{}, 1)
+	p.moved = make(chan struct{})
 	p.clear()
 }
 
@@ -77,9 +81,9 @@ func sorted[V any](m map[string]V) []V {
 	return out
 }
 
-// replace makes kvs the whole picture; what it cannot read it leaves out and
-// returns.
-func (p *picture) replace(kvs []*mvccpb.KeyValue) (skipped []error) {
+// replace makes kvs, read at revision rev, the whole picture; what it cannot
+// read it leaves out and returns.
+func (p *picture) replace(kvs []*mvccpb.KeyValue, rev int64) (skipped []error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()
@@ -88,7 +92,7 @@ func (p *picture) replace(kvs []*mvccpb.KeyValue) (skipped []error) {
 			skipped = append(skipped, err)
 		}
 	}
-	p.notify()
+	p.notify(rev)
 	return skipped
 }
 
@@ -110,15 +114,37 @@ func (p *picture) apply(events []*clientv3.Event) (skipped []error) {
 		}
 	}
 	if len(events) > 0 {
-		p.notify()
+		p.notify(events[len(events)-1].Kv.ModRevision)
 	}
 	return skipped
 }
 
-func (p *picture) notify() {
+// notify says that the maps are at rev. p.mu is held.
+func (p *picture) notify(rev int64) {
+	p.rev = rev
+	close(p.moved)
+	p.moved = make(chan struct{})
 	select {
 	case p.changed <- struct{}{}:
 	default:
+	}
+}
+
+// await returns when the picture is at rev or later, so that who wrote
+// something finds it in the next Snapshot, or when ctx ends.
+func (p *picture) await(ctx context.Context, rev int64) {
+	for {
+		p.mu.Lock()
+		at, moved := p.rev, p.moved
+		p.mu.Unlock()
+		if at >= rev {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ type Config struct {
 	// embedded.
 	Endpoints []string
 	// LeaseTTL is how long an instance outlives the meshd that serves it;
-	// whole seconds, at least 2 s, default 5 s.
+	// whole seconds, MinLeaseTTL or more; default DefaultLeaseTTL.
 	LeaseTTL time.Duration
 	// NoSync leaves out fsync in the embedded member: for tests.
 	NoSync bool
@@ -37,16 +37,19 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// MinLeaseTTL is the shortest LeaseTTL accepted: keep-alives go out three
-// times a lease.
-const MinLeaseTTL = 2 * time.Second
+// DefaultLeaseTTL is LeaseTTL where none is given. MinLeaseTTL is the shortest
+// that is accepted: keep-alives go out three times a lease.
+const (
+	DefaultLeaseTTL = 5 * time.Second
+	MinLeaseTTL     = 2 * time.Second
+)
 
 func (c *Config) setDefaults() error {
 	if c.LeaseTTL == 0 {
-		c.LeaseTTL = 5 * time.Second
+		c.LeaseTTL = DefaultLeaseTTL
 	}
 	if c.LeaseTTL < MinLeaseTTL || c.LeaseTTL%time.Second != 0 {
-		return fmt.Errorf("registry: lease TTL %v: whole seconds, %v or more, are accepted", c.LeaseTTL, MinLeaseTTL)
+		return fmt.Errorf("registry: lease TTL (--lease-ttl) %v: whole seconds, %v or more, are accepted", c.LeaseTTL, MinLeaseTTL)
 	}
 	if len(c.Endpoints) == 0 && c.DataDir == "" {
 		return errors.New("registry: neither a data directory for the embedded etcd nor endpoints of an external one are given")

@@ -245,7 +245,9 @@ func TestObjects(t *testing.T) {
 			t.Fatalf("PutObject %d = %v, %v, want %v", i, got, err, want)
 		}
 	}
-	eventually(t, r, "stored", func(s Snapshot) bool { return len(s.Objects) == 1 && string(s.Objects[0].Body) == `{"a":2}` })
+	if s := r.Snapshot(); len(s.Objects) != 1 || string(s.Objects[0].Body) != `{"a":2}` {
+		t.Fatalf("after PutObject: %+v", s)
+	}
 	for _, want := range []bool{true, false} {
 		if got, err := r.DeleteObject(t.Context(), "Service", "shop", "cart"); err != nil || got != want {
 			t.Fatalf("DeleteObject = %v, %v, want %v", got, err, want)

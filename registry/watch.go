@@ -39,7 +39,7 @@ func (r *Registry) load(ctx context.Context) (int64, error) {
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
-	for _, err := range r.picture.replace(kvs) {
+	for _, err := range r.picture.replace(kvs, rev) {
 		r.log.Warn("registry entry skipped", "error", err)
 	}
 	return rev, nil

@@ -1,0 +1,110 @@
+package control
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/meshd/meshd/mesh"
+	"github.com/meshd/meshd/registry"
+	"github.com/meshd/meshd/xds/server"
+)
+
+type clientStatus struct {
+	ID               string  `json:"id"`
+	Service          string  `json:"service"`
+	Namespace        string  `json:"namespace"`
+	ConnectedSeconds float64 `json:"connectedSeconds"`
+	Acked            uint64  `json:"acked"`
+	Nacked           uint64  `json:"nacked"`
+	LastNack         string  `json:"lastNack"`
+}
+
+type serviceStatus struct {
+	Name      string           `json:"name"`
+	Namespace string           `json:"namespace"`
+	Port      uint16           `json:"port"`
+	Source    string           `json:"source"` // the object's, or "registry" if only instances name it
+	Instances []instanceStatus `json:"instances"`
+}
+
+type instanceStatus struct {
+	ID         string  `json:"id"`
+	Address    string  `json:"address"`
+	Ready      bool    `json:"ready"`
+	Draining   bool    `json:"draining"`
+	Region     string  `json:"region"`
+	Zone       string  `json:"zone"`
+	Admin      string  `json:"admin"`
+	PID        int     `json:"pid"`
+	AgeSeconds float64 `json:"ageSeconds"`
+}
+
+// connected lists the xDS server's streams.
+func connected(s *server.Server) []clientStatus {
+	out := []clientStatus{}
+	for _, c := range s.Clients() {
+		out = append(out, clientStatus{
+			ID: c.ID, Service: c.Service, Namespace: c.Namespace,
+			ConnectedSeconds: time.Since(c.Connected).Seconds(),
+			Acked:            c.Acked, Nacked: c.Nacked, LastNack: c.LastNack,
+		})
+	}
+	return out
+}
+
+func (a *api) status(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]any{
+		"version":       a.version,
+		"uptimeSeconds": time.Since(a.started).Seconds(),
+		"clients":       a.clients(),
+		"services":      a.current.Load().services(time.Now()),
+	})
+}
+
+// services lists every port of every service with all its instances: those
+// that registered, and the addresses of EndpointSlices that none of them has.
+func (p *picture) services(now time.Time) []serviceStatus {
+	registered := map[mesh.ServiceKey][]*registry.Instance{}
+	for i := range p.instances {
+		in := &p.instances[i]
+		registered[in.Key()] = append(registered[in.Key()], in)
+	}
+	sources := map[service]string{}
+	for _, o := range p.state.Objects() {
+		if m := o.Head(); m.Kind == mesh.KindService {
+			sources[service{m.Namespace, m.Name}] = source(o)
+		}
+	}
+	out := []serviceStatus{}
+	for _, k := range p.state.Keys() {
+		s := serviceStatus{Name: k.Name, Namespace: k.Namespace, Port: k.Port, Source: "registry", Instances: []instanceStatus{}}
+		if from, ok := sources[service{k.Namespace, k.Name}]; ok {
+			s.Source = from
+		}
+		known := map[string]bool{}
+		for _, in := range registered[k] {
+			st := instanceStatus{
+				ID: in.ID, Address: in.AddrPort().String(), Ready: in.Ready, Draining: in.Draining,
+				Region: in.Region, Zone: in.Zone, Admin: in.Admin, PID: in.PID,
+			}
+			if !in.Since.IsZero() {
+				st.AgeSeconds = max(0, now.Sub(in.Since).Seconds())
+			}
+			known[st.Address] = true
+			s.Instances = append(s.Instances, st)
+		}
+		if b, ok := p.state.Service(k); ok {
+			for _, e := range b.Endpoints {
+				if known[e.Addr.String()] {
+					continue
+				}
+				s.Instances = append(s.Instances, instanceStatus{
+					ID: e.ID, Address: e.Addr.String(), Ready: true, Draining: e.Health == mesh.Draining,
+					Region: e.Region, Zone: e.Zone,
+				})
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
