@@ -174,14 +174,17 @@ func (d *Dashboard) draw(key chartKey, figure func(string, series) chart.Figure)
 	if points == nil {
 		return nil, nil
 	}
-	theme := chart.Light()
-	if key.dark {
-		theme = chart.Dark()
-	}
 	var svg bytes.Buffer
-	if err := figure(key.service.String(), columns(points, now.Truncate(time.Second), span)).SVG(&svg, theme); err != nil {
+	if err := figure(key.service.String(), columns(points, now.Truncate(time.Second), span)).SVG(&svg, themeOf(key.dark)); err != nil {
 		return nil, err
 	}
 	c.drawn[key] = svg.Bytes()
 	return svg.Bytes(), nil
+}
+
+func themeOf(dark bool) chart.Theme {
+	if dark {
+		return chart.Dark()
+	}
+	return chart.Light()
 }

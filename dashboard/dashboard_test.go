@@ -1,0 +1,472 @@
+package dashboard
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
+	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+
+	"github.com/meshd/meshd/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// receiver catches the OTLP service that a store registers.
+type receiver struct{ metricspb.MetricsServiceServer }
+
+func (r *receiver) RegisterService(_ *grpc.ServiceDesc, impl any) {
+	r.MetricsServiceServer = impl.(metricspb.MetricsServiceServer)
+}
+
+// report sends n calls (cumulative) of 10 ms, failed of them with status 503.
+func (r *receiver) report(t *testing.T, start time.Time, service string, n, failed uint64) {
+	t.Helper()
+	attr := func(k, v string) *commonpb.KeyValue {
+		return &commonpb.KeyValue{Key: k, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v}}}
+	}
+	now := uint64(time.Now().UnixNano())
+	begin := uint64(start.UnixNano())
+	calls := func(status string, n uint64) *otlp.ExponentialHistogramDataPoint {
+		return &otlp.ExponentialHistogramDataPoint{
+			Attributes:        []*commonpb.KeyValue{attr("meshd.service", service), attr("http.response.status_code", status)},
+			StartTimeUnixNano: begin, TimeUnixNano: now, Scale: 5,
+			Positive: &otlp.ExponentialHistogramDataPoint_Buckets{Offset: -213, BucketCounts: []uint64{n}},
+		}
+	}
+	const cumulative = otlp.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE
+	resp, err := r.Export(context.Background(), &metricspb.ExportMetricsServiceRequest{ResourceMetrics: []*otlp.ResourceMetrics{{
+		Resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{attr("service.instance.id", "load-0")}},
+		ScopeMetrics: []*otlp.ScopeMetrics{{Metrics: []*otlp.Metric{
+			{Name: "http.client.request.duration", Data: &otlp.Metric_ExponentialHistogram{ExponentialHistogram: &otlp.ExponentialHistogram{
+				AggregationTemporality: cumulative,
+				DataPoints:             []*otlp.ExponentialHistogramDataPoint{calls("200", n-failed), calls("503", failed)},
+			}}},
+			{Name: "meshd.endpoint.requests", Data: &otlp.Metric_Sum{Sum: &otlp.Sum{
+				AggregationTemporality: cumulative, IsMonotonic: true,
+				DataPoints: []*otlp.NumberDataPoint{{
+					Attributes:        []*commonpb.KeyValue{attr("meshd.service", service), attr("meshd.endpoint", "127.0.0.1:31006"), attr("meshd.endpoint.id", "checkout-0")},
+					StartTimeUnixNano: begin, TimeUnixNano: now, Value: &otlp.NumberDataPoint_AsInt{AsInt: int64(n)},
+				}},
+			}}},
+		}}},
+	}}})
+	if err != nil || resp.PartialSuccess != nil {
+		t.Fatal(resp, err)
+	}
+}
+
+// mesh runs a store with ten seconds of calls to default/checkout, 100 a
+// second of which 10 fail, inside a synctest bubble.
+func mesh(t *testing.T, cfg Config, then func(d *Dashboard, rcv *receiver)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		store := telemetry.NewStore(telemetry.Config{Instances: func() map[telemetry.Service]int {
+			return map[telemetry.Service]int{{Namespace: "default", Name: "checkout"}: 3}
+		}})
+		rcv := &receiver{}
+		store.Register(rcv)
+		done := make(chan struct{})
+		go func() { store.Run(ctx); close(done) }()
+		start := time.Now()
+		time.Sleep(10 * time.Millisecond) // between two ticks
+		for i := range 10 {
+			time.Sleep(time.Second)
+			rcv.report(t, start, "default/checkout:8080", uint64(100*(i+1)), uint64(10*(i+1)))
+		}
+		cfg.Store = store
+		d, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		then(d, rcv)
+		stop()
+		<-done
+	})
+}
+
+func get(h http.Handler, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w
+}
+
+// wellFormed reads HTML as XML: html/template's escapes and our own markup
+// leave nothing open.
+func wellFormed(t *testing.T, text []byte) {
+	t.Helper()
+	d := xml.NewDecoder(bytes.NewReader(text))
+	d.Strict, d.AutoClose, d.Entity = false, []string{"meta", "link", "source", "img"}, xml.HTMLEntity
+	for {
+		if _, err := d.Token(); err == io.EOF {
+			return
+		} else if err != nil {
+			t.Fatalf("%v in:\n%s", err, text)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	scale := func(_, _ string, _ int) error { return nil }
+	replicas := func(_, _ string) (int, bool) { return 5, true }
+	mesh(t, Config{Scale: scale, Replicas: replicas}, func(d *Dashboard, _ *receiver) {
+		w := get(d, "/?window=15m")
+		page := w.Body.String()
+		for _, want := range []string{
+			`<h2 id="default/checkout-name"><span class="ns">default/</span>checkout</h2>`,
+			"100/s", `<span class="bad">90.00 %</span>`, "10 ms", "3 of 5",
+			`/charts/default/checkout/latency.svg?window=15m&amp;theme=dark`,
+			`alt="p50 and p99 latency of default/checkout and its number of instances over the last 15 min"`,
+			`<th scope="row">checkout-0</th><td>127.0.0.1:31006</td>`,
+			`name="replicas" value="4"`, `name="replicas" value="6"`,
+			`<a href="/?window=15m" aria-current="true">`, `http-equiv="refresh"`,
+		} {
+			if !strings.Contains(page, want) {
+				t.Errorf("no %s in the page", want)
+			}
+		}
+		if strings.Contains(page, "NaN") || strings.Contains(page, "ZgotmplZ") {
+			t.Error("the page has a value that is none")
+		}
+		csp := w.Header().Get("Content-Security-Policy")
+		for _, inline := range []string{pageCSS, pageJS} {
+			if !strings.Contains(page, inline) || !strings.Contains(csp, hashOf(inline)) {
+				t.Errorf("inline text and its hash differ: %s", csp)
+			}
+		}
+		if strings.Contains(csp, "unsafe") || !strings.Contains(csp, "default-src 'none'") {
+			t.Errorf("policy: %s", csp)
+		}
+		wellFormed(t, []byte(strings.ReplaceAll(page, pageJS, "")))
+	})
+}
+
+func TestPageWithoutScale(t *testing.T) {
+	mesh(t, Config{}, func(d *Dashboard, _ *receiver) {
+		if page := get(d, "/").Body.String(); strings.Contains(page, "<form") {
+			t.Error("buttons without Config.Scale")
+		}
+		r := httptest.NewRequest("POST", "/scale/default/checkout", strings.NewReader("replicas=3"))
+		w := httptest.NewRecorder()
+		if d.ServeHTTP(w, r); w.Code != http.StatusNotFound {
+			t.Errorf("POST: %d", w.Code)
+		}
+	})
+}
+
+func TestEmptyPage(t *testing.T) {
+	d, err := New(Config{Store: telemetry.NewStore(telemetry.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := get(d, "/")
+	if !strings.Contains(w.Body.String(), "meshctl run --name hello --port 8080 -- ./app") {
+		t.Errorf("the empty page does not say what to do:\n%s", w.Body)
+	}
+	if w := get(d, "/api/v1/metrics"); !strings.Contains(w.Body.String(), `"services":[]`) {
+		t.Errorf("metrics: %s", w.Body)
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("no error without a store")
+	}
+}
+
+func TestCharts(t *testing.T) {
+	mesh(t, Config{}, func(d *Dashboard, _ *receiver) {
+		for _, tc := range []struct {
+			path   string
+			status int
+			want   []string
+		}{
+			{"/charts/default/checkout/latency.svg", 200, []string{"p50", "p99", "instances", "now", " ms<", "#FFFFFF"}},
+			{"/charts/default/checkout/latency.svg?theme=dark&window=15m", 200, []string{"−10 min", "#161B22"}},
+			{"/charts/default/checkout/throughput.svg", 200, []string{"calls", "failed", "retries"}},
+			{"/charts/default/checkout/instances.svg?window=2m", 200, []string{"in flight", "−1 min<"}},
+			{"/charts/default/checkout/other.svg", 404, []string{"throughput.svg"}},
+			{"/charts/default/nobody/latency.svg", 404, []string{`"default/nobody"`}},
+		} {
+			w := get(d, tc.path)
+			if w.Code != tc.status {
+				t.Errorf("%s: status %d, want %d", tc.path, w.Code, tc.status)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(w.Body.String(), want) {
+					t.Errorf("%s: no %q in\n%s", tc.path, want, w.Body)
+				}
+			}
+			if tc.status == 200 {
+				if strings.Contains(w.Body.String(), "NaN") || w.Header().Get("Content-Type") != "image/svg+xml" {
+					t.Errorf("%s: %v", tc.path, w.Header())
+				}
+				wellFormed(t, w.Body.Bytes())
+			}
+		}
+		key := chartKey{telemetry.Service{Namespace: "default", Name: "checkout"}, "latency.svg", 1, false}
+		drawn := func() *byte {
+			svg, err := d.draw(key, latency)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &svg[0]
+		}
+		first := drawn()
+		if drawn() != first {
+			t.Error("drawn twice in a second")
+		}
+		time.Sleep(time.Second)
+		if drawn() == first || len(d.charts.drawn) != 1 {
+			t.Errorf("not drawn anew, %d pictures kept", len(d.charts.drawn))
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	mesh(t, Config{}, func(d *Dashboard, _ *receiver) {
+		var got telemetry.Snapshot
+		if err := json.Unmarshal(get(d, "/api/v1/metrics").Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		s := got.Services[0]
+		if len(got.Services) != 1 || math.Abs(s.RPS-100) > 1 || math.Abs(s.P99Ms-10) > 0.3 || s.Instances != 3 || math.Abs(s.Success-0.9) > 0.001 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// stream is a client of /api/v1/events inside a bubble.
+type stream struct {
+	header http.Header
+	body   *io.PipeWriter
+	lines  *bufio.Scanner
+	status int
+}
+
+func (s *stream) Header() http.Header { return s.header }
+func (s *stream) WriteHeader(c int)   { s.status = c }
+func (s *stream) Flush()              {}
+func (s *stream) Write(p []byte) (int, error) {
+	return s.body.Write(p)
+}
+
+func open(d *Dashboard, ctx context.Context) (s *stream, ended chan struct{}) {
+	r, w := io.Pipe()
+	s = &stream{header: http.Header{}, body: w, lines: bufio.NewScanner(r)}
+	s.lines.Buffer(nil, 1<<20)
+	ended = make(chan struct{})
+	go func() {
+		d.ServeHTTP(s, httptest.NewRequest("GET", "/api/v1/events", nil).WithContext(ctx))
+		w.Close()
+		close(ended)
+	}()
+	return s, ended
+}
+
+func TestEvents(t *testing.T) {
+	mesh(t, Config{MaxSubscribers: 1}, func(d *Dashboard, _ *receiver) {
+		ctx, leave := context.WithCancel(context.Background())
+		defer leave()
+		s, ended := open(d, ctx)
+		begin, events := time.Now(), 0
+		for events < 6 && s.lines.Scan() {
+			if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok {
+				events++
+				var snap telemetry.Snapshot
+				if err := json.Unmarshal([]byte(data), &snap); err != nil || len(snap.Services) != 1 {
+					t.Fatalf("%v: %s", err, data)
+				}
+			}
+		}
+		if took := time.Since(begin).Round(time.Second); took != 5*time.Second {
+			t.Errorf("one event at once and five more took %v", took)
+		}
+		if w := get(d, "/api/v1/events"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("one stream too many: %d", w.Code)
+		}
+		leave()
+		for s.lines.Scan() {
+		}
+		<-ended
+		if len(d.events.free) != 0 {
+			t.Error("the place of a client that left is not free")
+		}
+	})
+}
+
+// TestHeartbeat: a store that does not run has nothing to say.
+func TestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := New(Config{Store: telemetry.NewStore(telemetry.Config{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithCancel(context.Background())
+		s, ended := open(d, ctx)
+		begin := time.Now()
+		for s.lines.Scan() && !strings.HasPrefix(s.lines.Text(), ":") {
+		}
+		if d := time.Since(begin); d != heartbeat {
+			t.Errorf("heartbeat after %v", d)
+		}
+		leave()
+		for s.lines.Scan() {
+		}
+		<-ended
+	})
+}
+
+// TestSlowClient: each event has to be taken within writeTimeout; a client
+// that has not is dropped, and the connection's deadline is taken back.
+func TestSlowClient(t *testing.T) {
+	d, err := New(Config{Store: telemetry.NewStore(telemetry.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &stuck{header: http.Header{}}
+	ended := make(chan struct{})
+	go func() {
+		d.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/events", nil))
+		close(ended)
+	}()
+	<-ended
+	if until := time.Until(w.first); until <= 0 || until > writeTimeout || !w.last.IsZero() {
+		t.Errorf("deadlines: first in %v, last %v; want %v and none", until, w.last, writeTimeout)
+	}
+}
+
+// stuck is a connection whose write deadline passes.
+type stuck struct {
+	header      http.Header
+	first, last time.Time
+}
+
+func (s *stuck) Header() http.Header { return s.header }
+func (s *stuck) WriteHeader(int)     {}
+func (s *stuck) Write([]byte) (int, error) {
+	return 0, errors.New("i/o timeout")
+}
+func (s *stuck) SetWriteDeadline(t time.Time) error {
+	if s.first.IsZero() {
+		s.first = t
+	}
+	s.last = t
+	return nil
+}
+
+func TestScale(t *testing.T) {
+	var asked string
+	scale := func(ns, name string, n int) error {
+		asked = fmt.Sprint(ns, "/", name, " ", n)
+		if n > 8 {
+			return errors.New("at most 8 fit")
+		}
+		return nil
+	}
+	mesh(t, Config{Scale: scale}, func(d *Dashboard, _ *receiver) {
+		for _, tc := range []struct {
+			name, path, replicas string
+			header               map[string]string
+			status               int
+			asked, says          string
+		}{
+			{"same origin", "/scale/default/checkout?window=2m", "4", map[string]string{"Origin": "http://example.com"}, 303, "default/checkout 4", ""},
+			{"same site by the browser's word", "/scale/default/checkout", "2", map[string]string{"Sec-Fetch-Site": "same-origin"}, 303, "default/checkout 2", ""},
+			{"another origin", "/scale/default/checkout", "4", map[string]string{"Origin": "http://evil.example"}, 403, "", ""},
+			{"another site", "/scale/default/checkout", "4", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, "", ""},
+			{"not a number", "/scale/default/checkout", "many", nil, 422, "", "want a number from 0 to 1000"},
+			{"negative", "/scale/default/checkout", "-1", nil, 422, "", "want a number from 0 to 1000"},
+			{"nobody", "/scale/default/nobody", "1", nil, 404, "", "there is no such service"},
+			{"refused", "/scale/default/checkout", "9", nil, 409, "default/checkout 9", "at most 8 fit"},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				asked = ""
+				r := httptest.NewRequest("POST", tc.path, strings.NewReader(url.Values{"replicas": {tc.replicas}}.Encode()))
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				for k, v := range tc.header {
+					r.Header.Set(k, v)
+				}
+				w := httptest.NewRecorder()
+				d.ServeHTTP(w, r)
+				if w.Code != tc.status || asked != tc.asked || !strings.Contains(w.Body.String(), tc.says) {
+					t.Errorf("status %d, asked %q, want %d, %q, and %q in:\n%s", w.Code, asked, tc.status, tc.asked, tc.says, w.Body)
+				}
+			})
+		}
+		if w := get(d, "/scale/default/checkout"); w.Code == 200 {
+			t.Error("GET scales")
+		}
+	})
+}
+
+func TestColumns(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	var points []telemetry.Point
+	for i := range 900 {
+		p := telemetry.Point{Time: now.Add(time.Duration(i-900) * time.Second), RPS: 10, Success: 1, P50: time.Millisecond, P99: 2 * time.Millisecond, Instances: 2}
+		if i == 451 {
+			p.P99 = time.Second
+		}
+		if i >= 600 && i < 660 {
+			p.RPS, p.P50, p.P99 = 0, 0, 0
+		}
+		points = append(points, p)
+	}
+	s := columns(points, now, 15*time.Minute)
+	if len(s.x) > maxPoints+1 || len(s.x) != len(s.p99) || len(s.x) != len(s.instances) {
+		t.Fatalf("%d points", len(s.x))
+	}
+	peak, gaps, calls := 0.0, 0, 0.0
+	for i, v := range s.p99 {
+		if math.IsNaN(v) {
+			gaps++
+		} else {
+			peak = max(peak, v)
+		}
+		calls += s.rps[i]
+	}
+	if peak != 1000 || gaps < 19 || gaps > 21 || math.Abs(calls/float64(len(s.x))-10*840.0/900) > 0.1 {
+		t.Errorf("peak %v, gaps %d, mean %v", peak, gaps, calls/float64(len(s.x)))
+	}
+	if empty := columns(nil, now, time.Minute); len(empty.x) != 0 {
+		t.Error("points out of nothing")
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for share, want := range map[float64]string{1: "100 %", 0.99999: "> 99.99 %", 0.5: "50.00 %", 0: "0.00 %"} {
+		if got := percent(share); got != want {
+			t.Errorf("%v → %q, want %q", share, got, want)
+		}
+	}
+}
+
+func BenchmarkDrawLatency(b *testing.B) {
+	now := time.Now()
+	var points []telemetry.Point
+	for i := range 900 {
+		points = append(points, telemetry.Point{Time: now.Add(time.Duration(i-900) * time.Second), RPS: 10, Success: 1, P50: time.Duration(i) * time.Microsecond, P99: 3 * time.Millisecond, Instances: i % 4})
+	}
+	for b.Loop() {
+		if err := latency("default/checkout", columns(points, now, 15*time.Minute)).SVG(io.Discard, themeOf(false)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
