@@ -35,11 +35,13 @@ type Setup struct {
 	Kill <-chan struct{}
 }
 
+// MaxInstances of one service.
+const MaxInstances = 16
+
 const (
 	startTimeout = 30 * time.Second
 	drain        = 10 * time.Second // nobody calls any more when the demo drains
 	servicePort  = 80
-	maxInstances = 16
 )
 
 // A rig is a running meshd, services with their sidecars, and the sidecar
@@ -134,7 +136,7 @@ func (r *rig) run(ctx context.Context, role string, n int, args ...string) (*run
 			Sidecar: r.Sidecar, SidecarEnv: r.SidecarEnv, MeshdXDS: r.xds, StateDir: r.dir,
 			Drain: drain, Grace: drain, Stdout: r.output, Stderr: r.output,
 		},
-		Replicas: n, Set: true, Max: maxInstances,
+		Replicas: n, Set: true, Max: MaxInstances,
 		Backoff: supervise.DefaultBackoff, Intensity: supervise.DefaultIntensity,
 		Meshd: r.client, RetryAfter: time.Second, OnEvent: r.event,
 		Log: slog.New(slog.NewTextHandler(r.output, nil)),

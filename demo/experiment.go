@@ -1,0 +1,144 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/meshd/meshd/dashboard/chart"
+	"github.com/meshd/meshd/internal/loadgen"
+)
+
+// An ExperimentConfig is one experiment.
+type ExperimentConfig struct {
+	Setup
+	Name    string        // one of Experiments
+	Picture string        // an SVG file
+	Rate    float64       // calls a second; zero: what suits the experiment
+	Step    time.Duration // under load before the next value is tried; zero: 6 s
+	Out     io.Writer     // the table
+}
+
+// An experiment tries several values of one thing under load.
+type experiment struct {
+	rate float64
+	run  func(context.Context, ExperimentConfig, *rig) (chart.Figure, error)
+}
+
+const defaultStep = 6 * time.Second
+
+// warmUp is left out of each step's figures, for connections to be made.
+const warmUp = time.Second
+
+func experiments() map[string]experiment {
+	return map[string]experiment{
+		"workers": {rate: 600, run: workers},
+		"servers": {rate: 150, run: servers},
+	}
+}
+
+// Experiments names those there are.
+func Experiments() []string {
+	return []string{"servers", "workers"}
+}
+
+// calmPolicy keeps the mesh's protections out of an experiment that overloads
+// a service on purpose: they would hide what it is about.
+const calmPolicy = `apiVersion: meshd.io/v1alpha1
+kind: TrafficPolicy
+metadata: {name: slow, namespace: default}
+spec:
+  targetRefs: [{kind: Service, name: slow}]
+  retry: {attempts: 0}
+  breaker: {disabled: true}
+  limits: {connections: 0, pending: 0, requests: 0}
+`
+
+// Experiment runs one experiment, prints its table line by line and writes
+// its picture. It leaves nothing else behind.
+func Experiment(ctx context.Context, cfg ExperimentConfig) error {
+	e, ok := experiments()[cfg.Name]
+	if !ok {
+		return fmt.Errorf("experiment %q: want one of %v", cfg.Name, Experiments())
+	}
+	if cfg.Rate == 0 {
+		cfg.Rate = e.rate
+	}
+	if cfg.Step == 0 {
+		cfg.Step = defaultStep
+	}
+	if cfg.Step < 2*warmUp {
+		return fmt.Errorf("experiment %s: a step of %v: want %v or more", cfg.Name, cfg.Step, 2*warmUp)
+	}
+	cfg.Setup.Say = func(string) {} // the table is the output
+	r, err := startRig(ctx, cfg.Setup)
+	defer r.close()
+	if err != nil {
+		return err
+	}
+	figure, err := e.run(ctx, cfg, r)
+	if err != nil {
+		return err
+	}
+	var svg bytes.Buffer
+	if err := figure.SVG(&svg, chart.Light()); err != nil {
+		return fmt.Errorf("picture: %w", err)
+	}
+	if err := os.WriteFile(cfg.Picture, svg.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("picture: %w", err)
+	}
+	path, err := filepath.Abs(cfg.Picture)
+	if err != nil {
+		path = cfg.Picture
+	}
+	fmt.Fprintf(cfg.Out, "\npicture: %s\n", path)
+	return nil
+}
+
+// startLoad sends calls to slow, through the load's sidecar, until stop.
+func (r *rig) startLoad(rate float64) (g *loadgen.Generator, stop func(), err error) {
+	g, err = loadgen.New(loadgen.Config{URL: "http://" + Slow + "/", Proxy: r.outbound, Rate: rate, Connections: loadConnections})
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.Run(ctx)
+	}()
+	return g, func() {
+		cancel()
+		<-done
+	}, nil
+}
+
+// wait lets d pass.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// topCause says why calls failed, shortly.
+func topCause(s loadgen.Snapshot) string {
+	return first(causes(s))
+}
+
+func first(s []string) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return s[0]
+}
