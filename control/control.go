@@ -78,7 +78,7 @@ func Run(ctx context.Context, cfg Config) error {
 		var ended <-chan struct{}
 		files, ended, err = follow(ctx, &discovery.File{Path: cfg.ConfigPath}, log)
 		if err != nil {
-			return fmt.Errorf("--config %s: %w", cfg.ConfigPath, err)
+			return fmt.Errorf("--config: %w", err)
 		}
 		work.Go(func() { <-ended })
 	}

@@ -45,6 +45,8 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/scale/{namespace}/{service}", a.getScale)
 	mux.HandleFunc("PUT /api/v1/scale/{namespace}/{service}", a.putScale)
 	mux.HandleFunc("/api/", a.unknown)
+	mux.Handle("GET /api/v1/metrics", a.rest)
+	mux.Handle("GET /api/v1/events", a.rest)
 	mux.Handle("/", a.rest)
 
 	// A page of another site can send requests to 127.0.0.1, but not with our

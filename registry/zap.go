@@ -14,7 +14,7 @@ import (
 // to people who run meshd; its errors are warnings, since whatever they break
 // fails in a call of ours that says so.
 func zapTo(log *slog.Logger) *zap.Logger {
-	return zap.New(slogCore{log: log.With("part", "etcd")}, zap.WithFatalHook(zapcore.WriteThenPanic))
+	return zap.New(slogCore{log: log.With("part", "etcd")}, zap.AddCaller(), zap.WithFatalHook(zapcore.WriteThenPanic))
 }
 
 type slogCore struct{ log *slog.Logger }
