@@ -1,9 +1,7 @@
 package dashboard
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -15,94 +13,14 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
-	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
-	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc"
 
 	"github.com/meshd/meshd/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// receiver catches the OTLP service that a store registers.
-type receiver struct{ metricspb.MetricsServiceServer }
-
-func (r *receiver) RegisterService(_ *grpc.ServiceDesc, impl any) {
-	r.MetricsServiceServer = impl.(metricspb.MetricsServiceServer)
-}
-
-// report sends n calls (cumulative) of 10 ms, failed of them with status 503.
-func (r *receiver) report(t *testing.T, start time.Time, service string, n, failed uint64) {
-	t.Helper()
-	attr := func(k, v string) *commonpb.KeyValue {
-		return &commonpb.KeyValue{Key: k, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v}}}
-	}
-	now := uint64(time.Now().UnixNano())
-	begin := uint64(start.UnixNano())
-	calls := func(status string, n uint64) *otlp.ExponentialHistogramDataPoint {
-		return &otlp.ExponentialHistogramDataPoint{
-			Attributes:        []*commonpb.KeyValue{attr("meshd.service", service), attr("http.response.status_code", status)},
-			StartTimeUnixNano: begin, TimeUnixNano: now, Scale: 5,
-			Positive: &otlp.ExponentialHistogramDataPoint_Buckets{Offset: -213, BucketCounts: []uint64{n}},
-		}
-	}
-	const cumulative = otlp.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE
-	resp, err := r.Export(context.Background(), &metricspb.ExportMetricsServiceRequest{ResourceMetrics: []*otlp.ResourceMetrics{{
-		Resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{attr("service.instance.id", "load-0")}},
-		ScopeMetrics: []*otlp.ScopeMetrics{{Metrics: []*otlp.Metric{
-			{Name: "http.client.request.duration", Data: &otlp.Metric_ExponentialHistogram{ExponentialHistogram: &otlp.ExponentialHistogram{
-				AggregationTemporality: cumulative,
-				DataPoints:             []*otlp.ExponentialHistogramDataPoint{calls("200", n-failed), calls("503", failed)},
-			}}},
-			{Name: "meshd.endpoint.requests", Data: &otlp.Metric_Sum{Sum: &otlp.Sum{
-				AggregationTemporality: cumulative, IsMonotonic: true,
-				DataPoints: []*otlp.NumberDataPoint{{
-					Attributes:        []*commonpb.KeyValue{attr("meshd.service", service), attr("meshd.endpoint", "127.0.0.1:31006"), attr("meshd.endpoint.id", "checkout-0")},
-					StartTimeUnixNano: begin, TimeUnixNano: now, Value: &otlp.NumberDataPoint_AsInt{AsInt: int64(n)},
-				}},
-			}}},
-		}}},
-	}}})
-	if err != nil || resp.PartialSuccess != nil {
-		t.Fatal(resp, err)
-	}
-}
-
-// mesh runs a store with ten seconds of calls to default/checkout, 100 a
-// second of which 10 fail, inside a synctest bubble.
-func mesh(t *testing.T, cfg Config, then func(d *Dashboard, rcv *receiver)) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, stop := context.WithCancel(context.Background())
-		defer stop()
-		store := telemetry.NewStore(telemetry.Config{Instances: func() map[telemetry.Service]int {
-			return map[telemetry.Service]int{{Namespace: "default", Name: "checkout"}: 3}
-		}})
-		rcv := &receiver{}
-		store.Register(rcv)
-		done := make(chan struct{})
-		go func() { store.Run(ctx); close(done) }()
-		start := time.Now()
-		time.Sleep(10 * time.Millisecond) // between two ticks
-		for i := range 10 {
-			time.Sleep(time.Second)
-			rcv.report(t, start, "default/checkout:8080", uint64(100*(i+1)), uint64(10*(i+1)))
-		}
-		cfg.Store = store
-		d, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		then(d, rcv)
-		stop()
-		<-done
-	})
-}
 
 func get(h http.Handler, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
@@ -250,125 +168,6 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-}
-
-// stream is a client of /api/v1/events inside a bubble.
-type stream struct {
-	header http.Header
-	body   *io.PipeWriter
-	lines  *bufio.Scanner
-	status int
-}
-
-func (s *stream) Header() http.Header { return s.header }
-func (s *stream) WriteHeader(c int)   { s.status = c }
-func (s *stream) Flush()              {}
-func (s *stream) Write(p []byte) (int, error) {
-	return s.body.Write(p)
-}
-
-func open(d *Dashboard, ctx context.Context) (s *stream, ended chan struct{}) {
-	r, w := io.Pipe()
-	s = &stream{header: http.Header{}, body: w, lines: bufio.NewScanner(r)}
-	s.lines.Buffer(nil, 1<<20)
-	ended = make(chan struct{})
-	go func() {
-		d.ServeHTTP(s, httptest.NewRequest("GET", "/api/v1/events", nil).WithContext(ctx))
-		w.Close()
-		close(ended)
-	}()
-	return s, ended
-}
-
-func TestEvents(t *testing.T) {
-	mesh(t, Config{MaxSubscribers: 1}, func(d *Dashboard, _ *receiver) {
-		ctx, leave := context.WithCancel(context.Background())
-		defer leave()
-		s, ended := open(d, ctx)
-		begin, events := time.Now(), 0
-		for events < 6 && s.lines.Scan() {
-			if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok {
-				events++
-				var snap telemetry.Snapshot
-				if err := json.Unmarshal([]byte(data), &snap); err != nil || len(snap.Services) != 1 {
-					t.Fatalf("%v: %s", err, data)
-				}
-			}
-		}
-		if took := time.Since(begin).Round(time.Second); took != 5*time.Second {
-			t.Errorf("one event at once and five more took %v", took)
-		}
-		if w := get(d, "/api/v1/events"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
-			t.Errorf("one stream too many: %d", w.Code)
-		}
-		leave()
-		for s.lines.Scan() {
-		}
-		<-ended
-		if len(d.events.free) != 0 {
-			t.Error("the place of a client that left is not free")
-		}
-	})
-}
-
-// TestHeartbeat: a store that does not run has nothing to say.
-func TestHeartbeat(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, err := New(Config{Store: telemetry.NewStore(telemetry.Config{})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, leave := context.WithCancel(context.Background())
-		s, ended := open(d, ctx)
-		begin := time.Now()
-		for s.lines.Scan() && !strings.HasPrefix(s.lines.Text(), ":") {
-		}
-		if d := time.Since(begin); d != heartbeat {
-			t.Errorf("heartbeat after %v", d)
-		}
-		leave()
-		for s.lines.Scan() {
-		}
-		<-ended
-	})
-}
-
-// TestSlowClient: each event has to be taken within writeTimeout; a client
-// that has not is dropped, and the connection's deadline is taken back.
-func TestSlowClient(t *testing.T) {
-	d, err := New(Config{Store: telemetry.NewStore(telemetry.Config{})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &stuck{header: http.Header{}}
-	ended := make(chan struct{})
-	go func() {
-		d.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/events", nil))
-		close(ended)
-	}()
-	<-ended
-	if until := time.Until(w.first); until <= 0 || until > writeTimeout || !w.last.IsZero() {
-		t.Errorf("deadlines: first in %v, last %v; want %v and none", until, w.last, writeTimeout)
-	}
-}
-
-// stuck is a connection whose write deadline passes.
-type stuck struct {
-	header      http.Header
-	first, last time.Time
-}
-
-func (s *stuck) Header() http.Header { return s.header }
-func (s *stuck) WriteHeader(int)     {}
-func (s *stuck) Write([]byte) (int, error) {
-	return 0, errors.New("i/o timeout")
-}
-func (s *stuck) SetWriteDeadline(t time.Time) error {
-	if s.first.IsZero() {
-		s.first = t
-	}
-	s.last = t
-	return nil
 }
 
 func TestScale(t *testing.T) {

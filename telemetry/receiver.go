@@ -146,6 +146,10 @@ func shapeError(m *otlp.Metric, want shape) error {
 	return fmt.Errorf("%s: want %s", m.GetName(), accepted[want])
 }
 
+// maxValue is more than any counter reaches; sums of what is smaller stay
+// finite, as JSON needs them.
+const maxValue = 1 << 53
+
 // take adds one data point of a reporter. Needs s.mu.
 func (s *Store) take(r *reporter, knew bool, k kind, p point, now int64) error {
 	service, attrs, ok := readAttributes(p.attributes)
@@ -157,9 +161,9 @@ func (s *Store) take(r *reporter, knew bool, k kind, p point, now int64) error {
 		s.stats.Invalid++
 		return errors.New("time_unix_nano is missing")
 	}
-	if p.hist == nil && (math.IsNaN(p.value) || math.IsInf(p.value, 0)) {
+	if p.hist == nil && !(math.Abs(p.value) <= maxValue) {
 		s.stats.Invalid++
-		return fmt.Errorf("value %v: want a finite number", p.value)
+		return fmt.Errorf("value %v: want a finite number, at most %g", p.value, float64(maxValue))
 	}
 	if p.hist != nil {
 		if err := readHistogram(&s.scratch, p.hist); err != nil {

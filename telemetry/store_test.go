@@ -310,6 +310,7 @@ func TestRefusals(t *testing.T) {
 		{"no service", "a", counterMetric("meshd.client.retries", w.start, w.now, 1), "NAMESPACE/SERVICE:PORT"},
 		{"a bad service", "a", counterMetric("meshd.client.retries", w.start, w.now, 1, "meshd.service", "a/b:c"), "NAMESPACE/SERVICE:PORT"},
 		{"not a number", "a", counterMetric("meshd.client.retries", w.start, w.now, math.NaN(), "meshd.service", svc), "finite"},
+		{"too large", "a", counterMetric("meshd.client.retries", w.start, w.now, 1e300, "meshd.service", svc), "finite"},
 		{"no instance", "", counterMetric("meshd.client.retries", w.start, w.now, 1, "meshd.service", svc), "service.instance.id"},
 		{"long attribute", "a", counterMetric("meshd.client.retries", w.start, w.now, 1, "meshd.service", svc, "x", strings.Repeat("y", 2000)), "longer than"},
 	} {
@@ -323,7 +324,7 @@ func TestRefusals(t *testing.T) {
 	if p := w.report("a", gaugeMetric("process.cpu.time", w.now, 1)); p != nil {
 		t.Errorf("a metric of somebody else's: %v", p)
 	}
-	if st := w.store.Stats(); st.Invalid != 9 || st.Series != 0 {
+	if st := w.store.Stats(); st.Invalid != 10 || st.Series != 0 {
 		t.Errorf("%+v", st)
 	}
 }
