@@ -1,0 +1,153 @@
+package call
+
+import (
+	"net/netip"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+)
+
+// A record gathers the spans of a sampled call: one for the call, and on the
+// client's side one child an attempt. It exists only while the call is sampled.
+type record struct {
+	call       tracing.SpanContext
+	parent     tracing.SpanContext
+	method     string
+	path       string
+	query      string
+	peer       string
+	traceState string
+	try        tracing.SpanContext // of the attempt under way
+	events     []tracing.Event
+	reason     string // why the next attempt is made
+}
+
+// describe takes what only the protocol knows; the strings are copied.
+func (r *record) describe(method, path, peer, state []byte) {
+	r.method, r.peer, r.traceState = string(method), string(peer), string(state)
+	r.path = string(path)
+	for i := range len(r.path) {
+		if r.path[i] == '?' {
+			r.path, r.query = r.path[:i], r.path[i+1:]
+			break
+		}
+	}
+}
+
+// attempt begins the span of an attempt and returns its context.
+func (r *record) attempt(c *Call) {
+	if c.Route.Server {
+		return // one attempt, and the server span says it all
+	}
+	r.try = c.tracer.Sampler.Start(r.call, true, -1)
+	c.Context = r.try
+}
+
+// attemptDone ends the span of an attempt.
+func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) {
+	if c.Route.Server {
+		return
+	}
+	ep := c.Endpoint()
+	attrs := append(r.common(c), peerAttributes(ep)...)
+	if ep.ID != "" {
+		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
+	}
+	if n := c.attempts - 1; n > 0 {
+		attrs = append(attrs, tracing.HTTPResendCount.Int(n), tracing.MeshRetryReason.String(r.reason))
+	}
+	attrs, failed := outcome(attrs, status, e, 400)
+	c.tracer.Emit(tracing.Span{
+		Context: r.try, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
+		Name: tracing.SpanName(r.method, c.Route.Name), Attributes: attrs, Failed: failed,
+		Start: c.tracer.time(c.began), End: c.tracer.time(now),
+	})
+}
+
+func (r *record) retry(c *Call, now int64, reason stats.RetryReason) {
+	r.reason = reason.String()
+	r.events = append(r.events, tracing.Event{
+		Name: "retry", Time: c.tracer.time(now),
+		Attributes: []attribute.KeyValue{tracing.MeshRetryReason.String(r.reason)},
+	})
+}
+
+// end ends the span of the call.
+func (r *record) end(c *Call, now int64, status int, e stats.ErrorType) {
+	kind, limit := tracing.KindClient, 400
+	if c.Route.Server {
+		kind, limit = tracing.KindServer, 500
+	}
+	attrs := r.common(c)
+	if r.peer != "" {
+		attrs = append(attrs, tracing.ClientAddress.String(r.peer))
+	}
+	if c.attempts > 1 {
+		attrs = append(attrs, tracing.HTTPResendCount.Int(c.attempts-1))
+	}
+	attrs, failed := outcome(attrs, status, e, limit)
+	c.tracer.Emit(tracing.Span{
+		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
+		Kind: kind, Name: tracing.SpanName(r.method, c.Route.Name), Attributes: attrs,
+		Events: r.events, Failed: failed,
+		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
+	})
+}
+
+// common are the attributes that the call's span and its attempts' share.
+func (r *record) common(c *Call) []attribute.KeyValue {
+	method, known := tracing.Method(r.method)
+	attrs := make([]attribute.KeyValue, 0, 14)
+	attrs = append(attrs, method,
+		tracing.URLScheme.String("http"),
+		tracing.URLPath.String(r.path),
+		tracing.ServerAddress.String(c.Route.Host),
+		tracing.MeshService.String(c.Route.Service.Name()))
+	if !known {
+		attrs = append(attrs, tracing.HTTPMethodOriginal.String(r.method))
+	}
+	if r.query != "" {
+		attrs = append(attrs, tracing.URLQuery.String(r.query))
+	}
+	if c.Route.Port != 0 {
+		attrs = append(attrs, tracing.ServerPort.Int(c.Route.Port))
+	}
+	if c.Route.Name != "" {
+		attrs = append(attrs, tracing.HTTPRoute.String(c.Route.Name))
+	}
+	return attrs
+}
+
+func peerAttributes(ep *endpoint.Endpoint) []attribute.KeyValue {
+	host, port := ep.Addr.Addr(), int(ep.Addr.Port())
+	if host == (netip.Addr{}) {
+		return []attribute.KeyValue{tracing.NetworkPeerAddress.String(ep.Address)}
+	}
+	return []attribute.KeyValue{tracing.NetworkPeerAddress.String(host.String()), tracing.NetworkPeerPort.Int(port)}
+}
+
+// outcome adds status and error.type, and says whether the span failed: from
+// 400 up on a client, from 500 up on a server (HTTP semantic conventions).
+func outcome(attrs []attribute.KeyValue, status int, e stats.ErrorType, limit int) ([]attribute.KeyValue, bool) {
+	if status != 0 {
+		attrs = append(attrs, tracing.HTTPStatus.Int(status))
+	}
+	switch {
+	case e != stats.ErrNone:
+		return append(attrs, tracing.ErrorType.String(e.String())), true
+	case status >= limit:
+		return append(attrs, tracing.ErrorType.String(statusText(status))), true
+	}
+	return attrs, false
+}
+
+func statusText(status int) string {
+	return string([]byte{'0' + byte(status/100%10), '0' + byte(status/10%10), '0' + byte(status%10)})
+}
+
+// time is a moment of the engine's clock.
+func (t *Tracer) time(ns int64) time.Time { return t.Epoch.Add(time.Duration(ns)) }

@@ -1,0 +1,201 @@
+// Package call is the life of one call, whatever protocol carries it: route,
+// admission, choice of an endpoint, attempts, retries within a budget, and the
+// record of what came of it, each part exactly once
+// (docs/design/002-call.md).
+//
+// Nothing here blocks or does I/O. Protocols drive a Call with events.
+package call
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/balancer"
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+// An Authority is what the name that an application calls stands for. It is
+// immutable; a new configuration makes a new one.
+type Authority struct {
+	Name   string
+	Routes []*Route // the first that matches is taken
+}
+
+// Match finds the route of a path (with or without a query), or nil.
+func (a *Authority) Match(path []byte) *Route {
+	for _, r := range a.Routes {
+		if r.matches(path) {
+			return r
+		}
+	}
+	return nil
+}
+
+// A Route is a resource.Route with its clusters and counters looked up.
+type Route struct {
+	resource.Route
+	Server   bool // inbound: the spans and metrics are a server's
+	Stats    *stats.Route
+	Service  *stats.Service
+	Host     string     // server.address of spans
+	Port     int        // server.port
+	Clusters []*Cluster // beside Route.Clusters
+}
+
+func (r *Route) matches(path []byte) bool {
+	if r.Prefix == "/" {
+		return true
+	}
+	for i, c := range path {
+		if c == '?' {
+			path = path[:i]
+			break
+		}
+	}
+	if r.Path != "" {
+		return string(path) == r.Path
+	}
+	return len(path) >= len(r.Prefix) && string(path[:len(r.Prefix)]) == r.Prefix
+}
+
+// cluster chooses one of the route's clusters by weight.
+func (r *Route) cluster() *Cluster {
+	if len(r.Clusters) == 1 {
+		return r.Clusters[0]
+	}
+	var total uint32
+	for _, w := range r.Route.Clusters {
+		total += w.Weight
+	}
+	if total == 0 {
+		return nil
+	}
+	n := rand.Uint32N(total)
+	for i, w := range r.Route.Clusters {
+		if n < w.Weight {
+			return r.Clusters[i]
+		}
+		n -= w.Weight
+	}
+	return nil
+}
+
+// A Cluster is a set of endpoints under one policy. Its counters and its
+// endpoints' state outlive changes of configuration.
+type Cluster struct {
+	Name    string
+	Factory func(resource.Cluster, resource.Endpoint) any // makes Endpoint.Attachment: the protocol's connection pool
+	Retire  func(*endpoint.Endpoint)                      // an endpoint has left the cluster; may be nil
+	Now     func() int64                                  // ns, monotonic
+
+	view atomic.Pointer[view]
+}
+
+// view is what a call sees of a cluster: taken once, never changed.
+type view struct {
+	resource.Cluster
+	assigned *resource.Endpoints
+	set      *endpoint.Set
+	picker   balancer.Picker
+	budget   *breaker.Budget
+	requests *breaker.Limit
+	pending  *breaker.Limit
+}
+
+// Update publishes a configuration, a set of endpoints, or both; nil leaves
+// what was. Only one goroutine calls it.
+func (c *Cluster) Update(cfg *resource.Cluster, eps *resource.Endpoints) error {
+	old := c.view.Load()
+	next := &view{set: &endpoint.Set{}}
+	if old != nil {
+		*next = *old
+	}
+	if cfg != nil {
+		next.configure(cfg, c.Now)
+	}
+	if eps != nil {
+		next.assigned = eps
+	}
+	gone := next.endpoints(c, old, eps != nil)
+	picker, err := balancer.New(next.Balancer, next.set, c.Now)
+	if err != nil {
+		return fmt.Errorf("cluster %s: %w", c.Name, err)
+	}
+	next.picker = picker
+	c.view.Store(next)
+	if c.Retire != nil {
+		for _, ep := range gone {
+			c.Retire(ep)
+		}
+	}
+	return nil
+}
+
+func (v *view) configure(cfg *resource.Cluster, now func() int64) {
+	if v.budget == nil || v.Budget != cfg.Budget {
+		v.budget = breaker.NewBudget(cfg.Budget.Ratio, cfg.Budget.MinPerSecond, now)
+	}
+	if v.requests == nil || v.Limits.Requests != cfg.Limits.Requests {
+		v.requests = breaker.NewLimit(cfg.Limits.Requests)
+	}
+	if v.pending == nil || v.Limits.Pending != cfg.Limits.Pending {
+		v.pending = breaker.NewLimit(cfg.Limits.Pending)
+	}
+	v.Cluster = *cfg
+}
+
+// endpoints makes the view's set and returns the endpoints that left. A new
+// breaker policy means new breakers: then every endpoint begins anew, but for
+// its connections.
+func (v *view) endpoints(c *Cluster, old *view, assigned bool) (gone []*endpoint.Endpoint) {
+	anew := old != nil && old.Cluster.Breaker != v.Cluster.Breaker
+	if !assigned && !anew {
+		return nil
+	}
+	before := v.set
+	from := before
+	if anew {
+		from = nil
+	}
+	v.set, _ = from.Update(v.assigned, func(e resource.Endpoint) *endpoint.Endpoint {
+		var conns any
+		if was := before.ByAddress(e.Addr); was != nil {
+			conns = was.Attachment
+		} else {
+			conns = c.Factory(v.Cluster, e)
+		}
+		b := breaker.New(e.Addr.String(), breaker.Config(v.Cluster.Breaker), nil)
+		return endpoint.New(e, b, conns)
+	})
+	for _, ep := range before.Endpoints() {
+		if v.set.ByAddress(ep.Addr) == nil {
+			gone = append(gone, ep)
+		}
+	}
+	return gone
+}
+
+// Config is the cluster's configuration of now.
+func (c *Cluster) Config() resource.Cluster { return c.view.Load().Cluster }
+
+// Endpoints is the cluster's set of now.
+func (c *Cluster) Endpoints() []*endpoint.Endpoint {
+	if v := c.view.Load(); v != nil {
+		return v.set.Endpoints()
+	}
+	return nil
+}
+
+// InUse are the calls that are active and pending now.
+func (c *Cluster) InUse() (active, pending int64) {
+	v := c.view.Load()
+	return v.requests.InUse(), v.pending.InUse()
+}
+
+// DefaultConnectTimeout is used where a cluster has none.
+const DefaultConnectTimeout = time.Second

@@ -1,0 +1,451 @@
+package h1
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/pool"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+// startCall begins on the request whose head lies in in.
+func (s *session) startCall() {
+	r := &s.req
+	s.seq++
+	s.method, s.http10 = r.method, r.http10
+	s.keep = r.keep()
+	s.upgrade = r.upgradeTo(s.down.in) != nil
+	s.reqBody = r.body()
+	s.reqDone = s.reqBody.done() && s.method != mConnect
+	s.draining = false
+	s.resp = respState{}
+	s.deadline = 0
+	if len(r.authority) == 0 && !s.original.IsValid() {
+		s.refuse(errHost)
+		return
+	}
+	if a := s.srv.Lookup(r.authority); a != nil {
+		s.begin(a, s.srv.now())
+		return
+	}
+	s.state = stRoute
+	seq := s.seq
+	s.srv.Resolve(string(r.authority), s.original, func(a *call.Authority, e stats.ErrorType) {
+		defer s.recover()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.seq != seq || s.state != stRoute {
+			return
+		}
+		if a == nil {
+			s.noRoute(e)
+		} else {
+			s.begin(a, s.srv.now())
+		}
+		s.advance()
+	})
+}
+
+// noRoute answers a call to what is not known and may not pass.
+func (s *session) noRoute(e stats.ErrorType) {
+	name := string(s.req.authority)
+	s.down.used(s.headLen)
+	switch e {
+	case stats.ErrHTTPRequestDenied:
+		s.reply(403, e, name+" is not in the mesh, and the outbound policy is deny", false)
+	case stats.ErrProxyLoopDetected:
+		s.reply(508, e, name+" leads back to this sidecar", false)
+	case stats.ErrDestinationNotFound:
+		s.reply(503, e, name+" is not in the mesh and not a host that can be looked up", false)
+	default:
+		status := e.Status()
+		if status == 0 {
+			status = 503
+		}
+		s.reply(status, e, name+" could not be resolved", false)
+	}
+}
+
+// begin starts the call on its route, with the head still in in.
+func (s *session) begin(a *call.Authority, now int64) {
+	r, in := &s.req, s.down.in
+	route := a.Match(r.path)
+	if route == nil {
+		name := a.Name
+		s.down.used(s.headLen)
+		s.reply(404, stats.ErrDestinationNotFound, "no route of "+name+" matches the path", false)
+		return
+	}
+	parent, has := s.parent()
+	err := s.call.Begin(s.srv.Tracer, route, parent, has, now)
+	s.inCall = true
+	s.state = stCall
+	if s.call.Sampled() {
+		s.call.Describe(r.name, r.path, []byte(s.peerAddr()), r.traceState(in))
+	}
+	var trace [55]byte
+	h := hop{traceparent: s.call.Context.AppendTraceparent(trace[:0]), via: route.Via, forwarded: route.Forwarded}
+	if h.forwarded != resource.ForwardedNone {
+		h.peer = s.peerAddr()
+	}
+	if s.sentBuf == nil {
+		s.sentBuf = buffers.Get().(*buffer)
+	}
+	s.sent, s.traceAt = r.appendRequest(s.sentBuf[:0], in, &h)
+	s.down.used(s.headLen)
+	s.overflow, s.offered = false, false
+	s.replay = route.Retry.Attempts > 0 && s.method.idempotent()
+	s.absorb()
+	if s.reqDone {
+		s.down.settle()
+	}
+	if err != stats.ErrNone {
+		s.failCall(now, err, "")
+		return
+	}
+	s.callEnd = 0
+	if route.Timeout > 0 && !s.upgrade && s.method != mConnect {
+		s.callEnd = now + int64(route.Timeout)
+	}
+	s.nextAttempt(now)
+}
+
+// absorb appends body bytes that are at hand to the head, so that a small
+// request is one write.
+func (s *session) absorb() {
+	if s.reqDone || len(s.down.in) == 0 || s.method == mConnect {
+		return
+	}
+	if len(s.sent)+len(s.down.in) > cap(s.sent) {
+		return
+	}
+	n, err := take(&s.reqBody, s.down.in, s.srv.Limits)
+	if err != nil {
+		return // pumpRequest meets it again: take stops before what is wrong
+	}
+	s.sent = append(s.sent, s.down.in[:n]...)
+	s.down.used(n)
+	s.reqDone = s.reqBody.done()
+}
+
+// nextAttempt picks an endpoint and gets a connection to it.
+func (s *session) nextAttempt(now int64) {
+	s.seq++
+	s.resp = respState{}
+	ep := s.call.Pick(now)
+	if ep == nil {
+		s.failCall(now, stats.ErrDestinationUnavailable, "")
+		return
+	}
+	s.armCall(now)
+	s.connect(ep, now, false)
+}
+
+// connect gets a connection to ep: an idle one unless fresh is asked for, a
+// new one, or a place in the queue for one.
+func (s *session) connect(ep *endpoint.Endpoint, now int64, fresh bool) {
+	p := poolOf(ep)
+	if fresh || s.method == mConnect {
+		if p.Fresh() {
+			s.dial(ep)
+			return
+		}
+		if s.method == mConnect {
+			s.attemptFailed(now, stats.ErrConnectionLimitReached, stats.RetryConnectFailure, false)
+			return
+		}
+	}
+	for {
+		u, verdict, cancel := p.Get(s.waiter, s.call.Pending)
+		switch verdict {
+		case pool.Idle:
+			// A request that cannot be sent twice does not go out on a
+			// connection that its server has just closed.
+			if !s.method.idempotent() && !u.quiet() {
+				u.close()
+				p.Lost()
+				continue
+			}
+			s.attach(u, now)
+		case pool.Dial:
+			s.dial(ep)
+		case pool.Queued:
+			s.cancelW = cancel
+		case pool.Full:
+			s.attemptFailed(now, stats.ErrConnectionLimitReached, stats.RetryConnectFailure, false)
+		}
+		return
+	}
+}
+
+func (s *session) dial(ep *endpoint.Endpoint) {
+	seq, timeout := s.seq, s.call.ConnectTimeout()
+	s.srv.work.Go(func() { s.srv.dial(s, seq, ep, timeout) })
+}
+
+// waiter makes what a pool calls when our turn has come.
+func (s *session) waiter() pool.Waiter[*upstream] {
+	seq, ep := s.seq, s.call.Endpoint()
+	return func(u *upstream, ok bool) {
+		// Another session calls this with its own lock held.
+		s.srv.work.Go(func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			wanted := s.wants(seq) && s.cancelW != nil
+			if wanted {
+				s.cancelW = nil
+				s.call.Unpend()
+			}
+			switch {
+			case wanted && ok:
+				s.attach(u, s.srv.now())
+				s.advance()
+			case wanted:
+				s.dial(ep)
+			case ok && poolOf(ep).Put(u, s.srv.now()):
+			case ok:
+				u.close()
+			default:
+				poolOf(ep).Lost()
+			}
+		})
+	}
+}
+
+// wants reports whether asynchronous work for an attempt is still wanted.
+func (s *session) wants(seq uint32) bool {
+	return s.seq == seq && s.state == stCall && s.up == nil && s.inCall
+}
+
+// attach sends what there is of the request on a connection that is ours now.
+func (s *session) attach(u *upstream, now int64) {
+	s.up = u
+	u.owner.Store(s)
+	if s.method == mConnect {
+		s.connected(u)
+		return
+	}
+	if s.call.Sampled() {
+		s.call.Context.AppendTraceparent(s.sent[s.traceAt:s.traceAt])
+	}
+	s.offered = true
+	if err := u.send(s.sent); err != nil {
+		u.readable = true // the reason, or an early answer, may be there to read
+		u.out = nil
+	}
+	s.watchUp(u)
+	if s.reqDone {
+		s.down.settle()
+	}
+}
+
+// watchUp waits for the endpoint's socket to take more, when something is kept.
+func (s *session) watchUp(u *upstream) {
+	if len(u.out) == 0 || u.flushing {
+		return
+	}
+	u.flushing = true
+	s.srv.work.Go(func() {
+		defer s.recover()
+		_ = u.raw.Write(func(uintptr) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.up != u || u.dead.Load() {
+				return true
+			}
+			if u.flush() != nil {
+				u.out, u.readable = nil, true
+			}
+			if len(u.out) > 0 {
+				return false
+			}
+			u.flushing = false
+			s.advance()
+			return true
+		})
+	})
+}
+
+// release gives the connection back after a complete exchange, or closes it.
+func (s *session) release(reusable bool, now int64) {
+	u := s.up
+	if u == nil {
+		return
+	}
+	if reusable && len(u.in) == 0 && len(u.out) == 0 && !u.eof && !u.flushing {
+		u.settle()
+		if !u.readable || u.quiet() {
+			u.readable = false
+			u.reused = true
+			s.up = nil
+			u.owner.Store(nil)
+			if !poolOf(u.ep).Put(u, now) {
+				u.close()
+			}
+			return
+		}
+	}
+	s.closeUp()
+}
+
+// closeUp closes the attempt's connection, and leaves any queue for one.
+func (s *session) closeUp() {
+	if s.cancelW != nil {
+		s.cancelW() // or the waiter's goroutine is on its way and finds cancelW nil
+		s.cancelW = nil
+		s.call.Unpend()
+	}
+	if u := s.up; u != nil {
+		s.up = nil
+		u.close()
+		poolOf(u.ep).Lost()
+	}
+}
+
+// replayable reports whether another attempt may send the request: nothing
+// but what is at hand was sent, and it does no harm twice.
+func (s *session) replayable() bool {
+	return !s.overflow && !s.resp.committed && (s.method.idempotent() || !s.offered) && s.sent != nil
+}
+
+// upBroken follows the loss of the attempt's connection before the answer was complete.
+func (s *session) upBroken() {
+	u, now := s.up, s.srv.now()
+	untouched := len(u.in) == 0 && !s.resp.touched
+	switch {
+	case s.resp.phase == rsDone:
+		// An early answer was complete: only the rest of the request is lost.
+		s.finish(now, false)
+	case s.resp.committed:
+		s.cutAnswer(stats.ErrHTTPResponseIncomplete)
+	case u.reused && untouched && !s.overflow && s.method.idempotent():
+		// It was closed while idle, as our request crossed its FIN. The
+		// server has not failed; a fresh connection is no retry.
+		s.closeUp()
+		s.call.Route.Service.Retry(stats.RetryIdleReset)
+		s.seq++
+		s.connect(u.ep, now, true)
+	default:
+		e := stats.ErrConnectionTerminated
+		if !untouched {
+			e = stats.ErrHTTPResponseIncomplete
+		}
+		s.attemptFailed(now, e, stats.RetryReset, true)
+	}
+}
+
+// attemptFailed ends the attempt without an answer, and tries again or gives up.
+func (s *session) attemptFailed(now int64, e stats.ErrorType, reason stats.RetryReason, again bool) {
+	s.closeUp()
+	s.seq++
+	if e == stats.ErrConnectionLimitReached {
+		s.call.Cancel(now) // our own limit says nothing about the endpoint
+	} else {
+		s.call.Done(now, 0, e, now-s.call.Began())
+	}
+	if again {
+		if d, ok := s.call.Retry(now, reason, s.replayable()); ok {
+			s.retryAfter(d, now)
+			return
+		}
+	}
+	s.failCall(now, e, "")
+}
+
+func (s *session) retryAfter(d time.Duration, now int64) {
+	s.seq++
+	s.resp = respState{}
+	if d <= 0 {
+		s.nextAttempt(now)
+		return
+	}
+	at := now + int64(d)
+	if s.callEnd != 0 && s.callEnd < at {
+		s.arm(dueCall, s.callEnd, now)
+		return
+	}
+	s.arm(dueRetry, at, now)
+}
+
+// failCall answers the call by ourselves; no attempt is under way.
+func (s *session) failCall(now int64, e stats.ErrorType, detail string) {
+	if detail == "" {
+		detail = s.detail(e)
+	}
+	status := e.Status()
+	if e == stats.ErrConnectionRefused || e == stats.ErrDestinationNotFound {
+		status = 503
+	}
+	if status == 0 {
+		status = 502
+	}
+	s.reply(status, e, detail, false)
+}
+
+// detail says in words what failed where.
+func (s *session) detail(e stats.ErrorType) string {
+	name := s.call.Route.Service.Name()
+	where := name
+	if ep := s.call.Endpoint(); ep != nil {
+		where = name + " at " + ep.Address
+	}
+	n := s.call.Attempts()
+	tries := ""
+	if n > 1 {
+		tries = ", " + strconv.Itoa(n) + " attempts"
+	}
+	switch e {
+	case stats.ErrDestinationUnavailable:
+		return name + " has no endpoint that takes calls (none ready, or every breaker open)" + tries
+	case stats.ErrConnectionLimitReached:
+		return name + " is at its limit of requests or connections"
+	case stats.ErrConnectionTimeout:
+		return "connecting to " + where + " took too long" + tries
+	case stats.ErrConnectionRefused:
+		return "cannot connect to " + where + tries
+	case stats.ErrConnectionTerminated:
+		return where + " closed the connection without an answer" + tries
+	case stats.ErrHTTPResponseIncomplete:
+		return where + " closed the connection within its answer" + tries
+	case stats.ErrHTTPResponseTimeout:
+		return where + " did not answer in time" + tries
+	case stats.ErrHTTPProtocolError:
+		return where + " sent a response that is not valid HTTP/1.1" + tries
+	}
+	return where + ": " + e.String() + tries
+}
+
+// endCall records the call's outcome, if one is under way.
+func (s *session) endCall(status int, e stats.ErrorType) {
+	s.seq++
+	now := s.srv.now()
+	s.closeUp()
+	if !s.inCall {
+		return
+	}
+	s.inCall = false
+	s.call.Cancel(now)
+	s.call.End(now, status, e)
+}
+
+// dropSent gives the request's record back.
+func (s *session) dropSent() {
+	if s.sentBuf != nil {
+		buffers.Put(s.sentBuf)
+		s.sentBuf = nil
+	}
+	s.sent = nil
+}
+
+func (s *session) peerAddr() string {
+	if s.peer == "" {
+		if a, err := netip.ParseAddrPort(s.down.conn.RemoteAddr().String()); err == nil {
+			s.peer = a.Addr().Unmap().String()
+		}
+	}
+	return s.peer
+}

@@ -1,0 +1,389 @@
+package h1
+
+import (
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/protocol/detect"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+)
+
+// state is where a session's client side stands. docs/design/001-relay.md has
+// the diagram.
+type state uint8
+
+const (
+	stSniff  state = iota // redirected, nothing read: the protocol is not known
+	stHead                // between requests, or within a head
+	stRoute               // head parsed, waiting for what its authority stands for
+	stCall                // a call is under way
+	stFlush               // the last answer is on its way out; then close
+	stLinger              // the last answer is out; the rest of a request is thrown away
+	stTunnel              // the bytes belong to another protocol; see tunnel.go
+	stClosed
+)
+
+// lingerBytes and lingerTime bound what is read and thrown away after a last
+// answer, so that closing does not destroy it (RFC 9112 section 9.6).
+const (
+	lingerBytes = 256 << 10
+	lingerTime  = 2 * time.Second
+	// peekAfter is when an idle client connection is read once more: a FIN
+	// that came along with the last request has had no edge of its own.
+	peekAfter = 2 * time.Second
+)
+
+// A session is one client connection and the call on it. Every event (client
+// readable or writable, upstream readable or writable, dialled, resolved,
+// timer) takes mu and calls advance, which goes as far as it can without
+// waiting. No event needs a goroutine of its own while nothing is slow.
+type session struct {
+	srv  *Server
+	mu   sync.Mutex
+	down socket
+
+	state    state
+	original netip.AddrPort // where a redirected connection was going
+	seq      uint32         // counts what asynchronous work was started for; a late answer is recognised by it
+
+	// The request.
+	req      request
+	headLen  int  // bytes of in that the head takes, until it is rewritten
+	reqBody  body // what is still to be read
+	reqDone  bool // read and passed on completely
+	method   method
+	keep     bool // the client wants the connection to stay
+	http10   bool
+	upgrade  bool
+	draining bool // the rest of the request is read and thrown away, since nobody takes it
+	peer     string
+
+	// What was sent upstream, for another attempt: head, and body while it fits.
+	sentBuf  *buffer
+	sent     []byte
+	traceAt  int
+	overflow bool // body bytes were passed on that sent does not hold
+	replay   bool // keep body bytes in sent
+	offered  bool // something of the request was given to an attempt's connection
+
+	res     response // the head at hand; its fields' storage is used again
+	call    call.Call
+	inCall  bool // call began and has not ended
+	up      *upstream
+	resp    respState
+	cancelW func() bool // takes us out of a pool's queue
+
+	timer    *time.Timer
+	armed    int64 // when timer fires; 0: it does not
+	deadline int64 // what is due, in ns of the engine's clock; 0: nothing
+	due      due
+	callEnd  int64 // deadline of the call; 0: none
+	peeked   bool
+	thrown   int // bytes thrown away while lingering
+	tunnel   tunnel
+}
+
+// due says what the deadline is for.
+type due uint8
+
+const (
+	dueIdle due = iota
+	dueHead
+	dueCall
+	dueAttempt
+	dueRetry
+	dueLinger
+	dueSniff
+)
+
+// run is the goroutine of the client connection.
+func (s *session) run() {
+	s.mu.Lock()
+	s.state = stHead
+	if s.srv.Original != nil {
+		if to, ok := s.srv.Original(s.down.conn); ok {
+			s.original = to
+		}
+	}
+	if s.srv.Opaque != nil && (s.original.IsValid() || s.srv.Server) {
+		s.state = stSniff
+	}
+	now := s.srv.now()
+	if s.state == stSniff {
+		s.arm(dueSniff, now+int64(s.srv.SniffTimeout), now)
+	} else {
+		s.arm(dueIdle, now+int64(s.srv.IdleTimeout), now)
+	}
+	s.mu.Unlock()
+	_ = s.down.raw.Read(s.onReadable)
+	s.leave()
+}
+
+// onReadable is called when the client's socket may have something to read,
+// and returns true when the goroutine shall leave the poller.
+func (s *session) onReadable(uintptr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down.readable = true
+	s.advance()
+	return s.state == stClosed || s.state == stTunnel
+}
+
+// leave follows the client goroutine's return from the poller: the connection
+// was closed, or has become a tunnel.
+func (s *session) leave() {
+	s.mu.Lock()
+	tun := s.state == stTunnel
+	if !tun {
+		s.abort()
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	if tun {
+		s.runTunnel()
+		return
+	}
+	_ = s.down.conn.Close()
+}
+
+// recover keeps a panic inside its connection.
+func (s *session) recover() {
+	if p := recover(); p != nil {
+		s.srv.panicked(p)
+		s.wreck()
+	}
+}
+
+// wreck ends a session that a panic left in an unknown state.
+func (s *session) wreck() {
+	defer func() { _ = recover() }()
+	defer func() { _ = s.down.conn.Close() }()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.abort()
+}
+
+func (srv *Server) panicked(p any) {
+	srv.Stats.Panics.Add(1)
+	srv.Logger.Error("panic in a connection, which is closed", "panic", p, "stack", string(debug.Stack()))
+}
+
+// advance does everything that can be done now, with mu held.
+func (s *session) advance() {
+	for {
+		switch s.state {
+		case stSniff:
+			if !s.sniff() {
+				return
+			}
+		case stHead:
+			if !s.readHead() {
+				return
+			}
+		case stCall:
+			s.pumpRequest()
+			s.pumpResponse()
+			if s.state == stCall {
+				return
+			}
+		case stFlush:
+			if len(s.down.out) > 0 {
+				return
+			}
+			s.linger()
+		case stLinger:
+			s.throwAway()
+			return
+		default:
+			return
+		}
+	}
+}
+
+// sniff looks at the first bytes of a redirected connection.
+func (s *session) sniff() bool {
+	for {
+		more, err := s.down.fill()
+		if err != nil || !more && s.down.eof && len(s.down.in) == 0 {
+			s.closeDown()
+			return false
+		}
+		switch detect.Detect(s.down.in) {
+		case detect.HTTP1:
+			s.state = stHead
+			return true
+		case detect.NeedMore:
+			if s.down.eof {
+				s.opaque()
+				return false
+			}
+			if !more {
+				return false
+			}
+		default:
+			s.opaque()
+			return false
+		}
+	}
+}
+
+// readHead reads until a request head is there, and starts on it. It reports
+// whether there is more to do now.
+func (s *session) readHead() bool {
+	if len(s.down.out) > 0 {
+		return false // the last answer first: that is the client's back-pressure
+	}
+	for {
+		if len(s.down.in) > 0 {
+			n, err := s.req.parse(s.down.in, s.srv.Limits)
+			if err != nil {
+				s.refuse(err.(Problem))
+				return true
+			}
+			if n > 0 {
+				s.headLen = n
+				s.startCall()
+				return true
+			}
+		}
+		more, err := s.down.fill()
+		if more {
+			continue
+		}
+		if err != nil || s.down.eof {
+			s.closeDown()
+			return false
+		}
+		if s.down.full() {
+			s.refuse(errHeadTooLarge)
+			return true
+		}
+		if len(s.down.in) > 0 && s.due != dueHead {
+			now := s.srv.now()
+			s.arm(dueHead, now+int64(s.srv.HeadTimeout), now)
+		}
+		return false
+	}
+}
+
+// idle makes the session ready for the next request.
+func (s *session) idle(now int64) {
+	s.state = stHead
+	s.peeked = false
+	s.arm(dueIdle, now+int64(peekAfter), now)
+}
+
+// linger ends the connection after the last answer is out: at once when the
+// client has nothing more to say, else after what it still sends was read.
+func (s *session) linger() {
+	if s.reqDone && len(s.down.in) == 0 || s.down.eof {
+		s.closeDown()
+		return
+	}
+	s.state = stLinger
+	s.thrown = 0
+	_ = s.down.conn.CloseWrite()
+	now := s.srv.now()
+	s.arm(dueLinger, now+int64(lingerTime), now)
+}
+
+func (s *session) throwAway() {
+	for {
+		s.thrown += len(s.down.in)
+		s.down.used(len(s.down.in))
+		if s.thrown > lingerBytes {
+			s.closeDown()
+			return
+		}
+		more, err := s.down.fill()
+		if err != nil || s.down.eof {
+			s.closeDown()
+			return
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// closeDown closes the client connection in an orderly state: no call is under way.
+func (s *session) closeDown() {
+	s.state = stClosed
+	s.dropSent()
+	s.down.close()
+}
+
+// abort ends the session whatever it does: the client has gone, or the server stops.
+func (s *session) abort() {
+	if s.state == stClosed || s.state == stTunnel {
+		s.tunnel.cut()
+		return
+	}
+	status := s.resp.status
+	if status == 0 {
+		status = statusClientClosed
+	}
+	s.endCall(status, stats.ErrClientClosed)
+	s.closeDown()
+}
+
+// statusClientClosed is what a call counts as whose client went away before an
+// answer: nginx's 499, which the field knows.
+const statusClientClosed = 499
+
+// send writes to the client. False: the client is gone and the session over.
+func (s *session) send(p []byte) bool {
+	if err := s.down.send(p); err != nil {
+		s.abort()
+		return false
+	}
+	s.watchDown()
+	return true
+}
+
+// watchDown waits for the client's socket to take more, when something is kept.
+func (s *session) watchDown() {
+	if len(s.down.out) == 0 || s.down.flushing {
+		return
+	}
+	s.down.flushing = true
+	s.srv.work.Go(func() {
+		defer s.recover()
+		_ = s.down.raw.Write(func(uintptr) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.down.dead.Load() {
+				return true
+			}
+			if s.down.flush() != nil {
+				s.down.flushing = false
+				s.abort()
+				return true
+			}
+			if len(s.down.out) > 0 {
+				return false
+			}
+			s.down.flushing = false
+			if s.state == stTunnel {
+				return true
+			}
+			s.advance()
+			// advance may have filled out again: then another goroutine waits.
+			return true
+		})
+	})
+}
+
+// parent is the trace context of the request in in.
+func (s *session) parent() (tracing.SpanContext, bool) {
+	if s.req.traceparents != 1 {
+		return tracing.SpanContext{}, false
+	}
+	return tracing.ParseTraceparent(s.req.fields[s.req.traceAt].value(s.down.in))
+}

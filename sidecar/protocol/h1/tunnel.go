@@ -1,0 +1,115 @@
+package h1
+
+import (
+	"context"
+	"time"
+
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// A tunnel is a session whose bytes are no longer HTTP/1: CONNECT, an upgrade,
+// or an opaque protocol from the start. Both goroutines leave the poller, and
+// the client's copies until the end.
+type tunnel struct {
+	up      *upstream     // nil for an opaque connection
+	left    chan struct{} // closed when the upstream's goroutine has left the poller
+	fromA   []byte        // read of the client and not used
+	fromB   []byte        // read of the endpoint
+	toA     []byte        // the head that the client has not got yet
+	stop    context.CancelFunc
+	stopped bool
+}
+
+// cut ends a tunnel from outside, with the session's lock held.
+func (t *tunnel) cut() {
+	t.stopped = true
+	if t.stop != nil {
+		t.stop()
+	}
+}
+
+// past is a deadline that makes a goroutine leave the poller.
+var past = time.Unix(1, 0)
+
+// opaque gives the client connection away.
+func (s *session) opaque() {
+	s.state = stTunnel
+	s.takeLeftovers(nil)
+	_ = s.down.conn.SetReadDeadline(past)
+}
+
+func (s *session) takeLeftovers(u *upstream) {
+	s.tunnel.fromA = append([]byte(nil), s.down.in...)
+	s.down.used(len(s.down.in))
+	s.tunnel.toA, s.down.out = s.down.out, nil
+	if u != nil {
+		s.tunnel.fromB = append([]byte(nil), u.in...)
+		u.used(len(u.in))
+	}
+}
+
+// open makes the session a tunnel to u.
+func (s *session) open(u *upstream) {
+	s.takeLeftovers(u)
+	s.tunnel.up, s.tunnel.left = u, make(chan struct{})
+	s.up = nil
+	s.state = stTunnel
+	s.dropSent()
+	_ = s.down.conn.SetReadDeadline(past)
+	_ = u.conn.SetReadDeadline(past)
+}
+
+// connected follows the dial of a CONNECT (RFC 9110 section 9.3.6).
+func (s *session) connected(u *upstream) {
+	s.resp.status = 200
+	s.resp.committed = true
+	s.resp.latency = s.srv.now() - s.call.Began()
+	if s.send([]byte("HTTP/1.1 200 OK\r\n\r\n")) {
+		s.open(u)
+	}
+}
+
+// switched follows a 101 that was asked for (RFC 9110 section 7.8).
+func (s *session) switched(u *upstream, r *response, n int) {
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
+	out := r.appendResponse(buf[:0], u.in, endKeep, false, s.call.Route.Via)
+	u.used(n)
+	if s.send(out) {
+		s.open(u)
+	}
+}
+
+// runTunnel copies both ways until both are done. It runs in the client's
+// goroutine, which has left the poller, and owns both connections.
+func (s *session) runTunnel() {
+	s.mu.Lock()
+	t := &s.tunnel
+	ctx, stop := context.WithCancel(s.srv.ctx)
+	t.stop = stop
+	if t.stopped {
+		stop()
+	}
+	s.mu.Unlock()
+	defer stop()
+	if t.up == nil {
+		_ = s.down.conn.SetReadDeadline(time.Time{})
+		s.srv.Stats.Passthrough.Inc()
+		s.srv.Opaque(ctx, s.down.conn, s.original, t.fromA)
+		return
+	}
+	<-t.left
+	_ = s.down.conn.SetReadDeadline(time.Time{})
+	_ = t.up.conn.SetReadDeadline(time.Time{})
+	if len(t.toA) > 0 {
+		_, _ = s.down.conn.Write(t.toA)
+	}
+	s.srv.Relay(ctx, s.down.conn, t.up.conn, t.fromA, t.fromB)
+	poolOf(t.up.ep).Lost()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.srv.now()
+	s.call.Done(now, s.resp.status, stats.ErrNone, s.resp.latency)
+	s.inCall = false
+	s.call.End(now, s.resp.status, stats.ErrNone)
+}
