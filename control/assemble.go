@@ -38,6 +38,7 @@ type assembler struct {
 	asked   chan chan struct{} // sync's
 
 	// The loop's own:
+	view     *view
 	parsed   map[mesh.Key]parsedObject
 	problems map[string]bool // told in the log
 }
@@ -142,7 +143,8 @@ func (a *assembler) build() {
 	}
 	a.report(p.state.Problems())
 	a.current.Store(p)
-	a.cache.Set(view(p.state))
+	a.view = newView(p.state, a.view)
+	a.cache.Set(a.view.cache())
 	if old != nil {
 		close(old.next)
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -21,57 +22,117 @@ var producers = map[string]func(mesh.Backend) *anypb.Any{
 	resource.RouteType:     translate.Route,
 }
 
-// view is a State as xDS. A service has up to three resources that are made
-// of the same Backend, so Backends are remembered.
-func view(state *mesh.State) cache.View {
-	type found struct {
-		backend mesh.Backend
-		ok      bool
+// A view is a State as xDS. It remembers what it made, and takes over from the
+// view before it what is made of equal parts: most changes concern one service.
+type view struct {
+	state *mesh.State
+
+	mu       sync.Mutex // guards the rest; a newer view's is taken before an older one's
+	prev     *view      // nil once a newer view is there
+	backends map[mesh.ServiceKey]found
+	made     map[cache.Key]made
+}
+
+type found struct {
+	backend mesh.Backend
+	ok      bool
+}
+
+// made is a resource and the service that it is of.
+type made struct {
+	service mesh.ServiceKey
+	body    *anypb.Any
+}
+
+// newView is state's view; prev is the one before it, or nil.
+func newView(state *mesh.State, prev *view) *view {
+	if prev != nil {
+		prev.mu.Lock()
+		prev.prev = nil
+		prev.mu.Unlock()
 	}
-	var (
-		mu       sync.Mutex
-		backends = map[mesh.ServiceKey]found{}
-	)
-	backend := func(k mesh.ServiceKey) (mesh.Backend, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		f, ok := backends[k]
-		if !ok {
-			f.backend, f.ok = state.Service(k)
-			backends[k] = f
-		}
-		return f.backend, f.ok
+	return &view{state: state, prev: prev, backends: map[mesh.ServiceKey]found{}, made: map[cache.Key]made{}}
+}
+
+// cache is v as the cache takes it.
+func (v *view) cache() cache.View { return cache.View{Resource: v.resource, Names: v.names} }
+
+func (v *view) resource(k cache.Key) *anypb.Any {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if m, ok := v.made[k]; ok {
+		return m.body
 	}
-	return cache.View{
-		Resource: func(k cache.Key) *anypb.Any {
-			if k.Type == resource.ListenerType {
-				if key, ok := state.Resolve(k.Name, k.Namespace); ok {
-					return translate.Listener(k.Name, key)
-				}
-				return nil
-			}
-			produce := producers[k.Type]
-			key, ok := mesh.ParseServiceKey(k.Name)
-			if produce == nil || !ok || key.String() != k.Name {
-				return nil
-			}
-			if b, ok := backend(key); ok {
-				return produce(b)
-			}
-			return nil
-		},
-		Names: func(typ string) []string { return names(state, typ) },
+	key, ok := v.service(k)
+	if !ok {
+		return nil
 	}
+	if old := v.before(k, key); old != nil {
+		v.made[k] = made{key, old}
+		return old
+	}
+	var body *anypb.Any
+	if k.Type == resource.ListenerType {
+		body = translate.Listener(k.Name, key)
+	} else {
+		body = producers[k.Type](v.backend(key).backend)
+	}
+	v.made[k] = made{key, body}
+	return body
+}
+
+// service is the service that a resource is of, if there is one.
+func (v *view) service(k cache.Key) (mesh.ServiceKey, bool) {
+	if k.Type == resource.ListenerType {
+		return v.state.Resolve(k.Name, k.Namespace)
+	}
+	key, ok := mesh.ParseServiceKey(k.Name)
+	if !ok || producers[k.Type] == nil || key.String() != k.Name {
+		return mesh.ServiceKey{}, false
+	}
+	return key, v.backend(key).ok
+}
+
+// backend is a port of a service, found once. v.mu is held.
+func (v *view) backend(k mesh.ServiceKey) found {
+	f, ok := v.backends[k]
+	if !ok {
+		f.backend, f.ok = v.state.Service(k)
+		v.backends[k] = f
+	}
+	return f
+}
+
+// before is what the view before made of k, if it would be the same now.
+// v.mu is held.
+func (v *view) before(k cache.Key, key mesh.ServiceKey) *anypb.Any {
+	if v.prev == nil {
+		return nil
+	}
+	v.prev.mu.Lock()
+	defer v.prev.mu.Unlock()
+	m, ok := v.prev.made[k]
+	if !ok || m.service != key {
+		return nil
+	}
+	if k.Type == resource.ListenerType {
+		return m.body // made of the names alone
+	}
+	was, is := v.prev.backends[key].backend, v.backend(key).backend
+	if slices.Equal(was.Endpoints, is.Endpoints) && reflect.DeepEqual(was.Policy, is.Policy) {
+		return m.body
+	}
+	return nil
 }
 
 // names are all resources of a type, sorted: for Listeners one authority of
 // each service, fully qualified.
-func names(state *mesh.State, typ string) []string {
+func (v *view) names(typ string) []string {
 	if producers[typ] == nil && typ != resource.ListenerType {
 		return nil
 	}
 	var out []string
-	for _, k := range state.Keys() {
+	for _, k := range v.state.Keys() {
 		if typ == resource.ListenerType {
 			out = append(out, fmt.Sprintf("%s.%s:%d", k.Name, k.Namespace, k.Port))
 		} else {

@@ -32,6 +32,7 @@ type Resource struct {
 // several goroutines and give the same answers each time.
 type View struct {
 	// Resource makes a resource, serialised: nil if there is none of that name.
+	// It is cheap to return what the View before did, where it is the same.
 	Resource func(Key) *anypb.Any
 	// Names lists what a wildcard subscription of a type means, sorted.
 	Names func(typ string) []string
@@ -90,15 +91,15 @@ func (c *Cache) Set(v View) int {
 	c.mu.Lock()
 	c.view = v
 	keys := make([]Key, 0, len(c.entries))
-	for k := range c.entries {
-		keys = append(keys, k)
+	made := make([]*Resource, 0, len(c.entries))
+	for k, e := range c.entries {
+		keys, made = append(keys, k), append(made, e.res)
 	}
 	c.mu.Unlock()
 
 	// Whoever subscribes from here on gets the new view's resource by itself.
-	made := make([]*Resource, len(keys))
 	for i, k := range keys {
-		made[i] = build(v, k)
+		made[i] = build(v, k, made[i])
 	}
 
 	c.mu.Lock()
@@ -155,7 +156,7 @@ func (k wildKey) key(name string) Key {
 func (c *Cache) add(s *Subscriber, k Key, why reason) {
 	e := c.entries[k]
 	if e == nil {
-		e = &entry{res: build(c.view, k), subs: map[*Subscriber]reason{}}
+		e = &entry{res: build(c.view, k, nil), subs: map[*Subscriber]reason{}}
 		c.entries[k] = e
 	}
 	e.subs[s] |= why
@@ -195,11 +196,14 @@ func same(a, b *Resource) bool {
 	return a.Version == b.Version
 }
 
-// build makes one resource.
-func build(v View, k Key) *Resource {
+// build makes one resource; old is the version before, or nil.
+func build(v View, k Key, old *Resource) *Resource {
 	body := v.Resource(k)
-	if body == nil {
+	switch {
+	case body == nil:
 		return nil
+	case old != nil && old.Body == body:
+		return old
 	}
 	sum := sha256.Sum256(body.GetValue())
 	return &Resource{Name: k.Name, Version: hex.EncodeToString(sum[:8]), Body: body}
