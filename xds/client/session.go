@@ -35,7 +35,7 @@ func dial(cfg Config) (*grpc.ClientConn, error) {
 			Backoff:           backoff.Config{BaseDelay: 75 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: lastRetry * 10 / 13},
 			MinConnectTimeout: 3 * time.Second,
 		}),
-		grpc.WithReadBufferSize(8 << 10), grpc.WithWriteBufferSize(8 << 10), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(8 << 10), grpc.WithWriteBufferSize(8 << 10),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxResponse), grpc.WaitForReady(true)),
 	}
 	if cfg.Dial != nil {

@@ -10,6 +10,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -39,9 +40,9 @@ func TestRefusedListeners(t *testing.T) {
 		want   string
 	}{
 		"no routes": {func(h *hcmv3.HttpConnectionManager) { h.RouteSpecifier = nil }, "rds: missing"},
-		"rds from a file": {func(h *hcmv3.HttpConnectionManager) {
-			h.GetRds().ConfigSource.ConfigSourceSpecifier = &corev3.ConfigSource_Path{Path: "/x"}
-		}, `rds.config_source.path: "/x" is not supported, want ads or self`},
+		"rds from elsewhere": {func(h *hcmv3.HttpConnectionManager) {
+			h.GetRds().ConfigSource.ConfigSourceSpecifier = &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{}}
+		}, "rds.config_source.api_config_source: not supported, want ads or self"},
 		"v2":             {func(h *hcmv3.HttpConnectionManager) { h.GetRds().ConfigSource.ResourceApiVersion = 1 }, "resource_api_version: 1 is not"},
 		"no route name":  {func(h *hcmv3.HttpConnectionManager) { h.GetRds().RouteConfigName = "" }, "route_config_name: missing"},
 		"no router":      {func(h *hcmv3.HttpConnectionManager) { h.HttpFilters = nil }, "http_filters: no router"},
@@ -151,7 +152,11 @@ func TestRefusedClusters(t *testing.T) {
 		"options": {func(c *clusterv3.Cluster) {
 			c.TypedExtensionProtocolOptions = map[string]*anypb.Any{"k": {TypeUrl: "x"}}
 		}, `typed_extension_protocol_options[0].k: type "x" is not supported`},
-		"http2": {func(c *clusterv3.Cluster) { c.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{} }, "http2_protocol_options: not supported, want HTTP/1.1"},
+		"http2": {func(c *clusterv3.Cluster) {
+			o := httpOptions(t)
+			o.GetExplicitHttpConfig().ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}}
+			c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptionsName: packed(t, o)}
+		}, "explicit_http_config.http2_protocol_options: not supported, want http_protocol_options"},
 		"breaker": {func(c *clusterv3.Cluster) {
 			c.Metadata = meshMetadata(t, map[string]any{"breaker": map[string]any{"openFor": 5}})
 		}, `filter_metadata[meshd.io].breaker.openFor: 5 is not valid, want a duration such as "250ms"`},
