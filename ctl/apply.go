@@ -89,7 +89,11 @@ func (a *App) apply(cmd *cobra.Command, c *api.Client, files []string) error {
 			fmt.Fprintf(a.Out, "%s/%s %s\n", strings.ToLower(o.Kind), name, o.Result)
 		}
 		for _, why := range answer.Refused {
-			fmt.Fprintf(a.Err, "%s: %s\n", file, why)
+			// meshd calls what it is sent "request"; the user knows the file.
+			if line, ok := strings.CutPrefix(why, "request:"); ok {
+				why = line
+			}
+			fmt.Fprintf(a.Err, "%s:%s\n", file, why)
 		}
 		refused += len(answer.Refused)
 	}

@@ -64,7 +64,7 @@ func (a *App) Main(args []string) int {
 		}
 		fmt.Fprintf(a.Err, "meshctl: %v\n", failed.err)
 		if gone := (*api.Unreachable)(nil); errors.As(err, &gone) {
-			fmt.Fprintln(a.Err, "is meshd running? start it with: meshd --data-dir ~/.local/share/meshd\n"+
+			fmt.Fprintln(a.Err, "is meshd running? start it with: meshd\n"+
 				"or name another one with --meshd URL or MESHD_HTTP")
 		}
 		return exitFailed

@@ -154,7 +154,7 @@ func golden(t *testing.T, name, got string) {
 func TestUnreachable(t *testing.T) {
 	for _, args := range [][]string{{"status"}, {"top"}, {"scale", "checkout", "5"}, {"get", "services"}} {
 		code, _, err := call("http://127.0.0.1:1", "", args...)
-		if code != exitFailed || !strings.Contains(err, "http://127.0.0.1:1 cannot be reached") || !strings.Contains(err, "start it with: meshd --data-dir") {
+		if code != exitFailed || !strings.Contains(err, "http://127.0.0.1:1 cannot be reached") || !strings.Contains(err, "start it with: meshd\n") {
 			t.Errorf("%v: exit %d, %s", args, code, err)
 		}
 	}
@@ -171,12 +171,12 @@ func TestApplyTakesDirectories(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.Answer.Refused = []string{"line 1: TrafficPolicy cart: timeout -1s: want more than 0"}
+	m.Answer.Refused = []string{"request:1: TrafficPolicy cart: timeout -1s: want more than 0"}
 	code, _, err := call(m.URL, "", "apply", "-f", dir)
 	if got := strings.Join(m.Bodies, ","); got != "one,two,three" {
 		t.Errorf("sent %s", got)
 	}
-	if code != exitFailed || !strings.Contains(err, "b.yml: line 1: TrafficPolicy cart") || !strings.Contains(err, "3 refused") {
+	if code != exitFailed || !strings.Contains(err, "b.yml:1: TrafficPolicy cart") || !strings.Contains(err, "3 refused") {
 		t.Errorf("exit %d, %s", code, err)
 	}
 	if code, _, err := call(m.URL, "", "apply", "-f", t.TempDir()); code != exitFailed || !strings.Contains(err, "no *.yaml") {

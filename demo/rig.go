@@ -88,7 +88,7 @@ func startRig(ctx context.Context, setup Setup) (*rig, error) {
 	if r.http, err = freeAddr(setup.HTTPAddr); err != nil {
 		return r, err
 	}
-	if r.xds != setup.XDSAddr || r.http != setup.HTTPAddr {
+	if r.http != setup.HTTPAddr || r.xds != setup.XDSAddr {
 		setup.Say(fmt.Sprintf("%s or %s is taken: meshd serves on %s and http://%s", setup.XDSAddr, setup.HTTPAddr, r.xds, r.http))
 	}
 	if r.client, err = api.NewClient("http://" + r.http); err != nil {
@@ -225,8 +225,8 @@ func (r *rig) explain(err error) error {
 func freeAddr(addr string) (string, error) {
 	l, err := net.Listen("tcp", addr)
 	if err == nil {
-		l.Close()
-		return addr, nil
+		defer l.Close()
+		return l.Addr().String(), nil
 	}
 	ports, err := supervise.FreePorts(1, nil)
 	if err != nil {

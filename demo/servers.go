@@ -76,7 +76,7 @@ func servers(ctx context.Context, cfg ExperimentConfig, r *rig) (chart.Figure, e
 
 // measure lets a step's time pass and sees what each instance got in it.
 func (r *rig) measure(ctx context.Context, s *running, load *loadgen.Generator, step time.Duration) (spread, error) {
-	if err := wait(ctx, warmUp); err != nil {
+	if err := wait(ctx, warmUp(step)); err != nil {
 		return spread{}, err
 	}
 	names := s.Pool().Instances()
@@ -85,7 +85,7 @@ func (r *rig) measure(ctx context.Context, s *running, load *loadgen.Generator, 
 		return spread{}, err
 	}
 	was := load.Snapshot()
-	if err := wait(ctx, step-warmUp); err != nil {
+	if err := wait(ctx, step-warmUp(step)); err != nil {
 		return spread{}, err
 	}
 	after, err := instanceStats(ctx, s, names)

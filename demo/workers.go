@@ -33,10 +33,10 @@ func workers(ctx context.Context, cfg ExperimentConfig, r *rig) (chart.Figure, e
 		if err != nil {
 			return chart.Figure{}, err
 		}
-		err = wait(ctx, warmUp)
+		err = wait(ctx, warmUp(cfg.Step))
 		before := load.Snapshot()
 		if err == nil {
-			err = wait(ctx, cfg.Step-warmUp)
+			err = wait(ctx, cfg.Step-warmUp(cfg.Step))
 		}
 		got := load.Snapshot()
 		over := got.Time.Sub(before.Time).Seconds()

@@ -29,7 +29,20 @@ type Meshd struct {
 
 // NewMeshd serves until the test ends.
 func NewMeshd(t testing.TB) *Meshd {
-	m := &Meshd{scales: map[string]api.Scale{}, changed: make(chan struct{})}
+	m := newMeshd()
+	m.Server = httptest.NewServer(m.handler())
+	t.Cleanup(func() {
+		m.CloseClientConnections() // ends the streams, so that Close does not wait
+		m.Close()
+	})
+	return m
+}
+
+func newMeshd() *Meshd {
+	return &Meshd{scales: map[string]api.Scale{}, changed: make(chan struct{})}
+}
+
+func (m *Meshd) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") })
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, m.Status) })
@@ -47,12 +60,7 @@ func NewMeshd(t testing.TB) *Meshd {
 		}
 		m.SetScale(r.PathValue("namespace")+"/"+r.PathValue("name"), sc.Replicas)
 	})
-	m.Server = httptest.NewServer(mux)
-	t.Cleanup(func() {
-		m.CloseClientConnections() // ends the streams, so that Close does not wait
-		m.Close()
-	})
-	return m
+	return mux
 }
 
 // SetScale is PUT; instances are ready at once.

@@ -22,25 +22,25 @@ func Env(role string) []string {
 }
 
 // Main is for TestMain: it does not return if the process is one of the
-// programs: app (serves on $PORT, drains on SIGTERM), sidecar (serves --admin
-// likewise), stubborn (app, but ignores SIGTERM), fail.
+// programs: app (serves on $PORT, ends on SIGTERM), stubborn (does not), fail,
+// sidecar and meshd.
 func Main() {
 	switch os.Getenv(roleEnv) {
 	case "app":
-		serve("127.0.0.1:" + os.Getenv("PORT"))
+		serve("127.0.0.1:"+os.Getenv("PORT"), http.HandlerFunc(sayName))
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
-		go serve("127.0.0.1:" + os.Getenv("PORT"))
+		go serve("127.0.0.1:"+os.Getenv("PORT"), http.HandlerFunc(sayName))
 		select {}
 	case "sidecar":
-		flags := flag.NewFlagSet("sidecar", flag.ExitOnError)
-		admin := ""
-		flags.StringVar(&admin, "admin", "", "")
-		for _, name := range []string{"service", "namespace", "meshd", "outbound", "inbound", "app", "service-port", "instance", "state-dir"} {
-			flags.String(name, "", "")
-		}
+		sidecar(os.Args[1:])
+	case "meshd":
+		flags := flag.NewFlagSet("meshd", flag.ExitOnError)
+		addr := flags.String("http-addr", "", "")
+		flags.String("xds-addr", "", "")
+		flags.String("data-dir", "", "")
 		flags.Parse(os.Args[1:])
-		serve(admin)
+		serve(*addr, newMeshd().handler())
 	case "fail":
 		os.Exit(7)
 	default:
@@ -49,17 +49,17 @@ func Main() {
 	os.Exit(0)
 }
 
-// serve answers with the instance's name until SIGTERM.
-func serve(addr string) {
+func sayName(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, os.Getenv("MESHD_INSTANCE")) }
+
+// serve answers until SIGTERM.
+func serve(addr string, h http.Handler) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
 	fmt.Println("serving", os.Getenv("MESHD_INSTANCE"))
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, os.Getenv("MESHD_INSTANCE"))
-	}))
+	go http.Serve(l, h)
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	<-term
