@@ -1,10 +1,13 @@
 package ctl
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,6 +63,7 @@ meshctl scale. Ctrl-C drains and stops them all; a second one kills them.`,
 	flags.StringVarP(&m.Namespace, "namespace", "n", "default", "the service's namespace")
 	flags.IntVar(&f.cfg.Replicas, "replicas", runtime.NumCPU(), "instances at the start")
 	flags.Lookup("replicas").DefValue = "one a core"
+	flags.StringVar(&f.cfg.Prefix, "instance-prefix", "", "instances are called PREFIX-0, PREFIX-1, … (default the service's name)")
 	flags.IntVar(&f.cfg.Max, "max-replicas", 64, "never run more than this, whatever meshd says")
 	flags.StringVar(&m.MeshdXDS, "meshd-xds", "127.0.0.1:15010", "meshd's xDS address, for the sidecars")
 	flags.StringVar(&m.Sidecar, "sidecar", "", "the sidecar program; default beside meshctl or on PATH")
@@ -89,6 +93,9 @@ func (a *App) run(cmd *cobra.Command, f *runFlags) error {
 		return err
 	}
 	defer client.Close()
+	if err := unique(cmd.Context(), client, m.Namespace, m.Name, f.cfg.Prefix); err != nil {
+		return err
+	}
 	a.wire(f, client)
 
 	s := runner.New(f.cfg)
@@ -111,6 +118,8 @@ func (a *App) checkRun(f *runFlags) error {
 		return usagef("--name %q: want lower-case letters, digits and -, at most 63", m.Name)
 	case !validName(m.Namespace):
 		return usagef("--namespace %q: want lower-case letters, digits and -, at most 63", m.Namespace)
+	case f.cfg.Prefix != "" && !validName(f.cfg.Prefix):
+		return usagef("--instance-prefix %q: want lower-case letters, digits and -, at most 63", f.cfg.Prefix)
 	case m.Port < 1 || m.Port > 65535:
 		return usagef("--port %d: want 1 to 65535, the port that callers name", m.Port)
 	case f.cfg.Replicas < 0 || f.cfg.Replicas > f.cfg.Max:
@@ -128,6 +137,53 @@ func (a *App) checkRun(f *runFlags) error {
 		f.stateDir = filepath.Join(state, "meshd")
 	}
 	m.StateDir = filepath.Join(f.stateDir, m.Namespace)
+	return nil
+}
+
+// uniqueWait is how long names may still be taken: by instances whose
+// supervisor has just been ended.
+const uniqueWait = 3 * time.Second
+
+// unique refuses names that instances in the mesh have: two supervisors with
+// the same would hide each other's instances. Without meshd nothing is known.
+func unique(ctx context.Context, client *api.Client, namespace, service, prefix string) error {
+	prefix = cmp.Or(prefix, service) + "-"
+	deadline := time.Now().Add(uniqueWait)
+	for {
+		status, err := client.Status(ctx)
+		if err != nil {
+			return ctx.Err()
+		}
+		taken := takenBy(status, namespace, service, prefix)
+		if taken == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s runs already (%s, pid %d): change its number with meshctl scale, or give these another --instance-prefix",
+				taken.ID, taken.Address, taken.PID)
+		}
+		pause := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// takenBy is an instance of the service whose name is prefix and a number.
+func takenBy(status api.Status, namespace, service, prefix string) *api.Instance {
+	for _, s := range status.Services {
+		if s.Namespace != namespace || s.Name != service {
+			continue
+		}
+		for _, i := range s.Instances {
+			if number, ok := strings.CutPrefix(i.ID, prefix); ok && number != "" && strings.Trim(number, "0123456789") == "" {
+				return &i
+			}
+		}
+	}
 	return nil
 }
 

@@ -71,3 +71,16 @@ func TestRunKillsAtTheSecondInterrupt(t *testing.T) {
 		t.Errorf("exit %d", c)
 	}
 }
+
+func TestRunRefusesNamesThatAreTaken(t *testing.T) {
+	m := filled(t)
+	code, _, err := call(m.URL, "", "run", "--name", "checkout", "--port", "8080", "--sidecar", os.Args[0], "--", "true")
+	if code != exitFailed || !strings.Contains(err, "checkout-0 runs already (127.0.0.1:31006, pid 4711)") || !strings.Contains(err, "--instance-prefix") {
+		t.Errorf("exit %d, %s", code, err)
+	}
+	for prefix, want := range map[string]bool{"checkout-": true, "check-": false, "checkout-0-": false} {
+		if got := takenBy(m.Status, "default", "checkout", prefix) != nil; got != want {
+			t.Errorf("prefix %s: taken %v, want %v", prefix, got, want)
+		}
+	}
+}

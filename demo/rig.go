@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshd/meshd/ctl/api"
@@ -58,6 +59,7 @@ type rig struct {
 	meshd, gate *supervise.Supervisor
 	board       *board
 	running     []*running
+	closing     atomic.Bool
 }
 
 // running is one service.
@@ -122,7 +124,7 @@ func (r *rig) single(spec supervise.Spec) *supervise.Supervisor {
 	spec.Grace, spec.Stdout, spec.Stderr, spec.Prefix = drain, r.output, r.output, spec.Name+" | "
 	return supervise.Start(supervise.Config{
 		Name: spec.Name, Children: []supervise.Spec{spec},
-		Backoff: supervise.DefaultBackoff, Intensity: supervise.DefaultIntensity, OnEvent: r.event,
+		Backoff: supervise.DefaultBackoff, Intensity: supervise.Intensity{Max: 5, Window: time.Minute}, OnEvent: r.event,
 	})
 }
 
@@ -159,6 +161,7 @@ func (s *running) end() {
 
 // close drains the services, then stops meshd, and leaves nothing behind.
 func (r *rig) close() {
+	r.closing.Store(true)
 	over, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -200,13 +203,12 @@ func (r *rig) close() {
 // event keeps the board and tells the user what is worth it.
 func (r *rig) event(e supervise.Event) {
 	r.board.note(e)
-	switch e.Kind {
-	case supervise.Exited, supervise.Restarting, supervise.GivenUp, supervise.Draining:
+	whole := e.Process == ""
+	failed := e.Kind == supervise.Exited && (e.Code != 0 || e.Signal != 0 || e.Err != nil)
+	switch {
+	case r.closing.Load() && !failed:
+	case failed, e.Kind == supervise.GivenUp, whole && e.Kind != supervise.Exited:
 		r.Say(e.String())
-	case supervise.Ready:
-		if e.Process == "" {
-			r.Say(e.String())
-		}
 	}
 }
 

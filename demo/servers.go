@@ -24,7 +24,7 @@ const mostServers = 6
 type spread struct {
 	calls []float64 // a second, oldest instance first
 	got   loadgen.Snapshot
-	after time.Duration // from ready to the first call of the newest
+	after time.Duration // from ready to the first call of the newest; -1: none came
 }
 
 // servers adds instances of slow one by one while the load goes on, and asks
@@ -60,8 +60,11 @@ func servers(ctx context.Context, cfg ExperimentConfig, r *rig) (chart.Figure, e
 			return chart.Figure{}, err
 		}
 		steps = append(steps, step)
-		first := "-"
-		if n > 1 {
+		first := "none"
+		switch {
+		case n == 1:
+			first = "-"
+		case step.after >= 0:
 			first = show.Milliseconds(ms(step.after))
 		}
 		fmt.Fprintf(cfg.Out, "%7d  %10.0f  %6d  %9s  %9s  %10s  %8.2f  %s\n", n, sum(step.calls), step.got.Failed,

@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 // A Config is one service.
 type Config struct {
 	Meshed supervise.Meshed
+	// Prefix of the instances' names, Meshed.Name if empty.
+	Prefix string
 	// Replicas at the start. Told to meshd if Set, else only if meshd has no
 	// count for the service.
 	Replicas int
@@ -47,7 +50,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	s := &Service{cfg: cfg}
 	s.pool = supervise.NewPool(supervise.PoolConfig{
-		Name: cfg.Meshed.Name, Ports: supervise.MeshedPorts, Build: cfg.Meshed.Build,
+		Name: cmp.Or(cfg.Prefix, cfg.Meshed.Name), Ports: supervise.MeshedPorts, Build: cfg.Meshed.Build,
 		Backoff: cfg.Backoff, Intensity: cfg.Intensity,
 		OnEvent: func(e supervise.Event) {
 			if e.Kind == supervise.GivenUp {
