@@ -30,7 +30,9 @@ var ErrTooMany = fmt.Errorf("xds client: more than %d authorities watched", MaxW
 type Protocol uint8
 
 // Delta is meshd's choice; SotW, state of the world, is for control planes
-// that speak nothing else.
+// that speak nothing else. In it a name that does not exist is only known by
+// its absence: that takes 100 ms for Listeners and Clusters, and AnswerTimeout
+// for the others.
 const (
 	Delta Protocol = iota
 	SotW

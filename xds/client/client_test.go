@@ -147,6 +147,28 @@ func TestRefusedFromTheStart(t *testing.T) {
 	})
 }
 
+// TestRefusalStorm: a control plane that repeats what was refused does not keep
+// the sidecar busy.
+func TestRefusalStorm(t *testing.T) {
+	f := startFake(t, "", nil)
+	f.stormy = true
+	bad := aListener("a", nil, "s")
+	bad.ApiListener = nil
+	f.set(t, resource.ListenerType, "a", bad)
+	r := start(t, Config{Addr: f.addr, Protocol: SotW})
+	r.Watch("a")
+	r.expect("connected true", "route a nil")
+	next(t, f.nacks)
+	first := time.Now()
+	next(t, f.nacks)
+	if d := time.Since(first); d < brakeFor/2 {
+		t.Errorf("refused again after %v, want %v", d, brakeFor)
+	}
+	// What is good goes through meanwhile.
+	f.service(t, "a", "s", 1)
+	r.expect(chain...)
+}
+
 func TestStaticStabilityAndReconnect(t *testing.T) {
 	both(t, func(t *testing.T, p Protocol) {
 		f := startFake(t, "", nil)

@@ -32,6 +32,8 @@ type fake struct {
 	addr string
 	grpc *grpc.Server
 
+	stormy bool // a NACK is answered at once with what was refused
+
 	nodes chan *corev3.Node
 	nacks chan string
 	asked chan string // each name with the type's first letter, + or -
@@ -241,6 +243,9 @@ func (f *fake) StreamAggregatedResources(s discoveryv3.AggregatedDiscoveryServic
 			}
 			f.noteNames("+", r.TypeUrl, r.ResourceNames)
 			st.names = r.ResourceNames
+			if f.stormy && r.ErrorDetail != nil {
+				st.told = ""
+			}
 		case <-changed:
 		}
 		for _, typeURL := range slices.Sorted(maps.Keys(types)) {

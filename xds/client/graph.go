@@ -34,6 +34,7 @@ type graph struct {
 type entry struct {
 	users   set  // authorities; for endpoints, clusters
 	known   bool // there was an answer, if only that it does not exist
+	doubted bool // it was missing where it should have been listed
 	version string
 	raw     []byte // serialised; nil: it does not exist
 
@@ -51,13 +52,6 @@ type watch struct {
 	current   *resource.RouteConfig // with this
 	next      *resource.RouteConfig // waits until its clusters are known
 	clusters  set                   // of current and next
-}
-
-type deadline struct {
-	at   time.Time
-	k    kind
-	name string
-	e    *entry
 }
 
 func newGraph(events Events, proto protocol, timeout time.Duration) *graph {
@@ -265,29 +259,3 @@ func (g *graph) follow(w *watch, l *resource.Listener) {
 		g.release(route, old, w.authority)
 	}
 }
-
-// expire counts what was not answered in time as not existing.
-func (g *graph) expire(now time.Time) {
-	for len(g.unexpired) > 0 && !g.unexpired[0].at.After(now) {
-		d := g.unexpired[0]
-		g.unexpired = g.unexpired[1:]
-		if g.entries[d.k][d.name] == d.e && !d.e.known {
-			g.absent(d.k, d.name)
-		}
-	}
-}
-
-// connect starts the clocks of what has no answer; disconnect stops them, since
-// nothing is learnt of what exists while nobody answers.
-func (g *graph) connect(now time.Time) {
-	g.connected = true
-	for k := range kinds {
-		for name, e := range g.entries[k] {
-			if !e.known {
-				g.unexpired = append(g.unexpired, deadline{now.Add(g.timeout), k, name, e})
-			}
-		}
-	}
-}
-
-func (g *graph) disconnect() { g.connected, g.unexpired = false, nil }

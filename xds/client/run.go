@@ -20,6 +20,7 @@ type loop struct {
 	failed  int    // streams in a row without a response
 	outage  bool   // was logged
 	saver   *saver
+	brake   brake
 }
 
 // maxRefusal bounds the text of a NACK, in bytes.
@@ -34,7 +35,7 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	defer cc.Close()
-	l := &loop{Client: c, saver: newSaver(c.cfg)}
+	l := &loop{Client: c, saver: newSaver(c.cfg), brake: brake{timer: stoppedTimer()}}
 	defer func() { l.saver.close(l.g) }()
 	l.proto = &delta{}
 	if c.cfg.Protocol == SotW {
@@ -49,6 +50,7 @@ func (c *Client) Run(ctx context.Context) error {
 	expiry := stoppedTimer()
 	defer retry.Stop()
 	defer expiry.Stop()
+	defer l.brake.timer.Stop()
 	for {
 		l.applyChanges()
 		l.g.settle()
@@ -95,6 +97,8 @@ func (c *Client) Run(ctx context.Context) error {
 			l.session = open(ctx, cc, l.proto.method())
 		case now := <-expiry.C:
 			l.g.expire(now)
+		case <-l.brake.timer.C:
+			l.brake.release(l.proto)
 		case <-l.saver.due():
 			l.saver.write(l.g)
 		case err := <-l.saver.done:
@@ -149,6 +153,7 @@ func (l *loop) disconnected(err error) {
 		return
 	}
 	l.up, l.request = false, nil
+	l.brake.reset()
 	l.g.disconnect()
 	l.cfg.Events.Connected(false)
 }
@@ -182,7 +187,7 @@ func (l *loop) receive(b []byte) error {
 	if l.proto.whole(k) {
 		for name := range l.g.entries[k] {
 			if !present.has(name) {
-				l.g.absent(k, name)
+				l.g.missing(k, name)
 			}
 		}
 	}
@@ -192,10 +197,15 @@ func (l *loop) receive(b []byte) error {
 		if len(refusal) > maxRefusal {
 			refusal = strings.ToValidUTF8(refusal[:maxRefusal], "") + "…"
 		}
+	}
+	l.failed = 0
+	if l.brake.hold(k, r, refusal) {
+		return nil
+	}
+	if refusal != "" {
 		l.cfg.Logger.Warn("refused configuration; the last good one stays", "type", k.String(), "version", r.version, "err", refusal)
 	}
 	l.proto.answer(k, r, refusal)
-	l.failed = 0
 	return nil
 }
 

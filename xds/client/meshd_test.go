@@ -1,0 +1,120 @@
+package client
+
+import (
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/meshd/meshd/xds/cache"
+	"github.com/meshd/meshd/xds/resource"
+	"github.com/meshd/meshd/xds/server"
+)
+
+// A meshd is the real server and cache, with resources by type and name.
+type meshd struct {
+	t     *testing.T
+	addr  string
+	cache *cache.Cache
+	joins chan resource.Instance
+	gone  chan string
+	res   map[cache.Key]*anypb.Any
+}
+
+func startMeshd(t *testing.T) *meshd {
+	t.Helper()
+	m := &meshd{
+		t: t, cache: cache.New(), res: map[cache.Key]*anypb.Any{},
+		joins: make(chan resource.Instance, 10), gone: make(chan string, 10),
+	}
+	srv := server.New(server.Config{Cache: m.cache, Hooks: server.Hooks{Join: func(i resource.Instance) (server.Member, error) {
+		m.joins <- i
+		return server.Member{
+			Update: func(i resource.Instance) error { m.joins <- i; return nil },
+			Gone:   func() { m.gone <- i.ID },
+		}, nil
+	}}})
+	g := grpc.NewServer(server.Options()...)
+	srv.Register(g)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.addr = lis.Addr().String()
+	var served sync.WaitGroup
+	served.Go(func() { _ = g.Serve(lis) })
+	t.Cleanup(func() { srv.Closing(); g.Stop(); served.Wait(); srv.Wait() })
+	return m
+}
+
+// set replaces a resource, or removes it where v is nil.
+func (m *meshd) set(typeURL, name string, v proto.Message) {
+	m.t.Helper()
+	m.res = maps.Clone(m.res)
+	key := cache.Key{Type: typeURL, Name: name}
+	delete(m.res, key)
+	if v != nil {
+		m.res[key] = pack(v)
+	}
+	res := m.res
+	m.cache.Set(cache.View{
+		Resource: func(k cache.Key) *anypb.Any { return res[cache.Key{Type: k.Type, Name: k.Name}] },
+		Names: func(typ string) []string {
+			var names []string
+			for k := range res {
+				if k.Type == typ {
+					names = append(names, k.Name)
+				}
+			}
+			slices.Sort(names)
+			return names
+		},
+	})
+}
+
+func TestAgainstMeshd(t *testing.T) {
+	both(t, func(t *testing.T, p Protocol) {
+		m := startMeshd(t)
+		m.set(resource.EndpointsType, "other", someEndpoints("other", 9)) // not ours to hear of
+		i := resource.Instance{ID: "c-0", Service: "c", Namespace: "default", ServicePort: 80, Addr: someAddr, Weight: 1}
+		r := start(t, Config{Addr: m.addr, Protocol: p, Instance: i})
+		r.expect("connected true")
+		if got := next(t, m.joins); got != i {
+			t.Errorf("joined as %+v", got)
+		}
+		r.Watch("a")
+		r.expect("route a nil")
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 1))
+		m.set(resource.ClusterType, "s", aCluster("s", ""))
+		m.set(resource.RouteType, "s", aRoute("s", "s"))
+		m.set(resource.ListenerType, "a", aListener("a", nil, "s"))
+		r.expect(chain...)
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 1, 2))
+		r.expect("endpoints s 2")
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 7, 7)) // refused
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 1, 2, 3))
+		r.expect("endpoints s 3")
+
+		i.Ready = true
+		r.SetInstance(i)
+		if got := next(t, m.joins); got != i {
+			t.Errorf("updated to %+v", got)
+		}
+		r.Unwatch("a")
+		r.expect("cluster s nil", "endpoints s nil")
+		r.Watch("a")
+		r.expect("cluster s", "endpoints s 3", "route a s")
+		m.set(resource.ListenerType, "a", nil)
+		r.expect("route a nil", "cluster s nil", "endpoints s nil")
+		r.none("x")
+		r.stop()
+		if id := next(t, m.gone); id != "c-0" {
+			t.Errorf("%q left", id)
+		}
+	})
+}
