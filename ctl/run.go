@@ -29,7 +29,7 @@ type runFlags struct {
 
 func (a *App) runCommand() *cobra.Command {
 	f := runFlags{cfg: runner.Config{
-		Backoff: supervise.DefaultBackoff, Intensity: supervise.DefaultIntensity, RetryAfter: retryMeshd,
+		Backoff: supervise.DefaultBackoff(), Intensity: supervise.DefaultIntensity(), RetryAfter: retryMeshd,
 	}}
 	m := &f.cfg.Meshed
 	cmd := &cobra.Command{

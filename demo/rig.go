@@ -124,7 +124,7 @@ func (r *rig) single(spec supervise.Spec) *supervise.Supervisor {
 	spec.Grace, spec.Stdout, spec.Stderr, spec.Prefix = drain, r.output, r.output, spec.Name+" | "
 	return supervise.Start(supervise.Config{
 		Name: spec.Name, Children: []supervise.Spec{spec},
-		Backoff: supervise.DefaultBackoff, Intensity: supervise.Intensity{Max: 5, Window: time.Minute}, OnEvent: r.event,
+		Backoff: supervise.DefaultBackoff(), Intensity: supervise.Intensity{Max: 5, Window: time.Minute}, OnEvent: r.event,
 	})
 }
 
@@ -139,7 +139,7 @@ func (r *rig) run(ctx context.Context, role string, n int, args ...string) (*run
 			Drain: drain, Grace: drain, Stdout: r.output, Stderr: r.output,
 		},
 		Replicas: n, Set: true, Max: MaxInstances,
-		Backoff: supervise.DefaultBackoff, Intensity: supervise.DefaultIntensity,
+		Backoff: supervise.DefaultBackoff(), Intensity: supervise.DefaultIntensity(),
 		Meshd: r.client, RetryAfter: time.Second, OnEvent: r.event,
 		Log: slog.New(slog.NewTextHandler(r.output, nil)),
 	})}

@@ -28,7 +28,7 @@ func meshedPool(t *testing.T, out lineChan) (*Pool, recorder) {
 	}
 	p := NewPool(PoolConfig{
 		Name: "checkout", Ports: MeshedPorts, Build: m.Build,
-		Backoff: DefaultBackoff, Intensity: DefaultIntensity, OnEvent: events.add,
+		Backoff: DefaultBackoff(), Intensity: DefaultIntensity(), OnEvent: events.add,
 	})
 	t.Cleanup(func() {
 		p.Kill()
@@ -183,7 +183,7 @@ func TestPoolTakesOtherPorts(t *testing.T) {
 	var built atomic.Int32
 	events := newRecorder()
 	p := NewPool(PoolConfig{
-		Name: "a", Ports: 1, Backoff: DefaultBackoff, Intensity: DefaultIntensity, OnEvent: events.add,
+		Name: "a", Ports: 1, Backoff: DefaultBackoff(), Intensity: DefaultIntensity(), OnEvent: events.add,
 		Build: func(_ string, ports []int) ([]Spec, error) {
 			port := ports[0]
 			if built.Add(1) == 1 {

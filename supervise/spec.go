@@ -73,11 +73,14 @@ type Intensity struct {
 	Window time.Duration
 }
 
-// The defaults give a child that always fails about twenty seconds.
-var (
-	DefaultBackoff   = Backoff{Base: 100 * time.Millisecond, Max: 5 * time.Second, Reset: 5 * time.Second}
-	DefaultIntensity = Intensity{Max: 10, Window: 60 * time.Second}
-)
+// DefaultBackoff and DefaultIntensity give a child that always fails about
+// twenty seconds.
+func DefaultBackoff() Backoff {
+	return Backoff{Base: 100 * time.Millisecond, Max: 5 * time.Second, Reset: 5 * time.Second}
+}
+
+// DefaultIntensity is ten restarts a minute.
+func DefaultIntensity() Intensity { return Intensity{Max: 10, Window: time.Minute} }
 
 // Why a supervisor ended, other than by Stop and Kill.
 var (

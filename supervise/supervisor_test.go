@@ -79,7 +79,7 @@ func begin(m *machine, children []Spec) (*Supervisor, *history) {
 	h := &history{start: time.Now()}
 	s := startOn(m.system(), Config{
 		Name: "a-0", Children: children,
-		Backoff: DefaultBackoff, Intensity: Intensity{Max: 4, Window: time.Minute}, OnEvent: h.add,
+		Backoff: DefaultBackoff(), Intensity: Intensity{Max: 4, Window: time.Minute}, OnEvent: h.add,
 	})
 	synctest.Wait()
 	return s, h
@@ -231,7 +231,7 @@ func TestPortTaken(t *testing.T) {
 		sys.ready = func(ctx context.Context, _ Probe) error { <-ctx.Done(); return ctx.Err() }
 		children := pair()
 		children[1].Ports = []int{1, 4711}
-		s := startOn(sys, Config{Name: "a-0", Children: children, Intensity: DefaultIntensity})
+		s := startOn(sys, Config{Name: "a-0", Children: children, Intensity: DefaultIntensity()})
 		synctest.Wait()
 		end(m.procs[1], 1, 0)
 		if err := s.Err(); !errors.Is(err, ErrPortTaken) || !strings.Contains(err.Error(), "4711") {

@@ -35,7 +35,7 @@ type Config struct {
 // goroutine; Run once.
 type Generator struct {
 	cfg       Config
-	transport *http.Transport
+	transport http.RoundTripper
 
 	sent, ok, failed, dropped atomic.Int64
 	inFlight                  atomic.Int64
@@ -74,7 +74,9 @@ func New(cfg Config) (*Generator, error) {
 // Run sends until the context or the duration ends, waits for the answers of
 // what was sent, and returns. It returns no error for what became of them.
 func (g *Generator) Run(ctx context.Context) {
-	defer g.transport.CloseIdleConnections()
+	if t, ok := g.transport.(*http.Transport); ok {
+		defer t.CloseIdleConnections()
+	}
 	due := make(chan time.Time, g.cfg.Backlog)
 	var workers sync.WaitGroup
 	for range g.cfg.Connections {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -64,30 +65,36 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// A server that stalls shows in the latency of what was due meanwhile, and
-// what does not fit the backlog counts as failed.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A server that stalls shows in the latency of what was due
+// meanwhile, and what does not fit the backlog counts as failed.
 func TestStallIsNotHidden(t *testing.T) {
-	release := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	defer server.Close()
-	g := generator(t, Config{URL: server.URL, Rate: 1000, Connections: 1, Backlog: 10, Duration: 100 * time.Millisecond})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	synctest.Test(t, func(t *testing.T) {
+		g := generator(t, Config{URL: "http://checkout/", Rate: 100, Connections: 1, Backlog: 10, Duration: 2 * time.Second})
+		const stall = 995 * time.Millisecond
+		start := time.Now()
+		g.transport = roundTrip(func(*http.Request) (*http.Response, error) {
+			if wait := stall - time.Since(start); wait > 0 {
+				time.Sleep(wait)
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+		})
 		g.Run(context.Background())
-	}()
-	for g.Snapshot().Sent < 90 {
-		time.Sleep(time.Millisecond)
-	}
-	close(release)
-	<-done
-	s := g.Snapshot()
-	if s.Sent != 100 || s.Dropped < 80 || s.OK+s.Failed != 100 || s.OK < 10 {
-		t.Errorf("%+v", s)
-	}
-	if s.Quantile(0.1) < 20*time.Millisecond {
-		t.Errorf("p10 %v: the stall is hidden", s.Quantile(0.1))
-	}
+		// One was in flight and ten waited for up to a second; 89 were dropped.
+		s := g.Snapshot()
+		if s.Sent != 200 || s.Dropped != 89 || s.Failed != 89 || s.OK != 111 || s.Causes["dropped: too many waiting"] != 89 {
+			t.Errorf("%+v", s.Causes)
+		}
+		if worst := s.Quantile(1); worst < 970*time.Millisecond || worst > 1020*time.Millisecond {
+			t.Errorf("longest %v, want about a second: the stall is hidden", worst)
+		}
+		if p50 := s.Quantile(0.5); p50 > time.Millisecond {
+			t.Errorf("p50 %v, want nothing", p50)
+		}
+	})
 }
 
 func TestEndsWithContext(t *testing.T) {
