@@ -3,20 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/meshd/meshd/control"
+	"github.com/meshd/meshd/internal/cliflag"
 	"github.com/meshd/meshd/registry"
 )
-
-const envPrefix = "MESHD_"
 
 // command is meshd's command line; it logs to stderr and calls run with what
 // the flags and the environment say.
@@ -49,10 +44,10 @@ flag counts where both are given.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd.Flags(), getenv); err != nil {
+			if err := cliflag.FromEnvironment(cmd.Flags(), getenv); err != nil {
 				return err
 			}
-			log, err := logger(stderr, level, format)
+			log, err := cliflag.Logger(stderr, level, format)
 			if err != nil {
 				return err
 			}
@@ -88,38 +83,4 @@ func dataDir(getenv func(string) string) string {
 		return filepath.Join(getenv("HOME"), ".local", "state", "meshd")
 	}
 	return "meshd-data"
-}
-
-// fromEnvironment sets the flags that the command line has not.
-func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
-	var errs []error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value := getenv(name)
-		if f.Changed || value == "" || f.Name == "help" || f.Name == "version" {
-			return
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
-		}
-	})
-	return errors.Join(errs...)
-}
-
-func logger(w io.Writer, level, format string) (*slog.Logger, error) {
-	levels := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-	}
-	l, ok := levels[level]
-	if !ok {
-		return nil, fmt.Errorf("--log-level %q: debug, info, warn or error is accepted", level)
-	}
-	opts := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q: text or json is accepted", format)
 }

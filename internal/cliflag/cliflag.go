@@ -1,0 +1,51 @@
+// Package cliflag is what the three programs' command lines share: flags that
+// are environment variables too, and the logger that two of them choose.
+package cliflag
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+const envPrefix = "MESHD_"
+
+// FromEnvironment sets the flags that the command line has not: --xds-addr from
+// MESHD_XDS_ADDR, and so on. An empty variable counts as not there.
+func FromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value := getenv(name)
+		if f.Changed || value == "" || f.Name == "help" || f.Name == "version" {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// Logger makes the process's logger as --log-level and --log-format say.
+func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	l, ok := levels[level]
+	if !ok {
+		return nil, fmt.Errorf("--log-level %q: debug, info, warn or error is accepted", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: text or json is accepted", format)
+}

@@ -1,0 +1,131 @@
+package sidecar
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/listener"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/protocol/tcp"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+// opaqueIdle ends a tunnel on which nothing moves.
+const opaqueIdle = time.Hour
+
+// assemble builds the two paths of a sidecar, in the order in which a call
+// takes them:
+//
+//	outbound  accept -> detect -> head -> route (snapshot, or direct) -> call:
+//	          limits, trace, retry within the budget, balancer, breaker
+//	          -> pool -> attempt -> answer -> record
+//	inbound   the same, with one route, one endpoint (the application), no
+//	          retries and a server's span
+func (p *Proxy) assemble(ctx context.Context) {
+	tracer := &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch}
+	common := h1.Config{
+		Original: listener.OriginalDst,
+		Relay:    relayBytes,
+		Tracer:   tracer,
+		Stats:    p.stats,
+		Dialer:   p.dialer,
+		Logger:   p.cfg.Logger,
+	}
+
+	out := common
+	out.Lookup = p.snapshot.lookup
+	out.Resolve = p.snapshot.resolve
+	out.Opaque = p.passOpaque
+	p.outbound = h1.NewServer(ctx, out, p.epoch)
+
+	in := common
+	app := p.appAuthority()
+	in.Server = true
+	in.Lookup = func([]byte) *call.Authority { return app }
+	in.Original = nil // whatever was called here, the application is meant
+	in.Opaque = p.opaqueToApp
+	p.inbound = h1.NewServer(ctx, in, p.epoch)
+}
+
+// appAuthority is what every inbound call goes to.
+func (p *Proxy) appAuthority() *call.Authority {
+	name := p.cfg.serviceName()
+	svc := p.stats.Server(name)
+	p.app = &call.Cluster{
+		Name: name, Now: p.now, Retire: retireEndpoint,
+		Factory: func(resource.Cluster, resource.Endpoint) any { return h1.NewPool(0) },
+	}
+	eps := &resource.Endpoints{Cluster: name}
+	if addr, err := netip.ParseAddrPort(p.cfg.App); err == nil {
+		eps.Endpoints = []resource.Endpoint{{Addr: addr, ID: p.cfg.Instance, Weight: 1}}
+	}
+	cfg := &resource.Cluster{
+		Name: name, ConnectTimeout: time.Second, Balancer: "round_robin",
+		Breaker: resource.Breaker{Disabled: true},
+	}
+	_ = p.app.Update(cfg, eps) // round_robin exists
+	r := &call.Route{
+		Route: resource.Route{
+			Prefix: "/", Service: name, TraceRatio: -1,
+			Clusters: []resource.WeightedCluster{{Name: name, Weight: 1}},
+		},
+		Server: true, Service: svc, Stats: svc.Route(""), Clusters: []*call.Cluster{p.app},
+	}
+	r.Host, r.Port = hostPort(name)
+	return &call.Authority{Name: name, Routes: []*call.Route{r}}
+}
+
+// passOpaque relays a redirected connection that does not speak HTTP/1 to
+// where it was going.
+func (p *Proxy) passOpaque(ctx context.Context, c *net.TCPConn, original netip.AddrPort, first []byte) {
+	if p.cfg.Policy == Deny || p.own(original) {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		return
+	}
+	p.relayTo(ctx, c, original.String(), first)
+}
+
+func (p *Proxy) opaqueToApp(ctx context.Context, c *net.TCPConn, _ netip.AddrPort, first []byte) {
+	p.relayTo(ctx, c, p.cfg.App, first)
+}
+
+func (p *Proxy) relayTo(ctx context.Context, c *net.TCPConn, addr string, first []byte) {
+	d := p.dialer
+	d.Timeout = 5 * time.Second
+	up, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		return
+	}
+	relayBytes(ctx, c, up.(*net.TCPConn), first, nil)
+}
+
+func relayBytes(ctx context.Context, a, b *net.TCPConn, fromA, fromB []byte) {
+	// How a tunnel ends is its peers' affair; both connections are closed.
+	_, _ = tcp.Relay(ctx, a, b, tcp.Options{IdleTimeout: opaqueIdle, FirstAtoB: fromA, FirstBtoA: fromB})
+}
+
+func poolFor(c resource.Cluster, _ resource.Endpoint) any { return h1.NewPool(c.Limits.Connections) }
+
+func retireEndpoint(ep *endpoint.Endpoint) { h1.Retire(ep) }
+
+// endpointStats is what the endpoints of a route's clusters tell at export time.
+func endpointStats(clusters []*call.Cluster) []stats.EndpointStat {
+	var out []stats.EndpointStat
+	for _, c := range clusters {
+		for _, ep := range c.Endpoints() {
+			out = append(out, stats.EndpointStat{
+				Address: ep.Address, ID: ep.ID, Requests: ep.Requests.Load(), Failures: ep.Failures.Load(),
+				InFlight: ep.Load.InFlight(), Breaker: stats.BreakerState(ep.Breaker.State()),
+			})
+		}
+	}
+	return out
+}

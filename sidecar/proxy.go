@@ -1,0 +1,329 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/meshd/meshd/sidecar/admin"
+	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/listener"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/redirect"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+	"github.com/meshd/meshd/xds/client"
+)
+
+const (
+	sweepEvery = 5 * time.Second
+	// poolIdle is how long upstream connections stay idle where the cluster
+	// does not say: below the 75 s after which nginx closes, and so on.
+	poolIdle = 60 * time.Second
+	// leaveTime is how long a draining instance goes on taking calls after it
+	// has told meshd: callers hear of it within that time.
+	leaveTime = time.Second
+)
+
+// A Proxy is one running sidecar.
+type Proxy struct {
+	cfg       Config
+	epoch     time.Time
+	dialer    net.Dialer
+	stats     *stats.Registry
+	telemetry *tracing.Telemetry
+	snapshot  *snapshot
+	client    *client.Client // nil without a control plane
+	outbound  *h1.Server
+	inbound   *h1.Server
+	app       *call.Cluster
+	out, in   []*listener.Listener
+	admin     *admin.Server
+	member    *member
+	serving   atomic.Bool
+	bound     map[netip.AddrPort]bool
+	work      sync.WaitGroup
+}
+
+// Run is a sidecar from its start to the end of ctx, and then its drain:
+// meshd is told, calls under way end, and no call is refused that a caller
+// could not know better about. A second cancellation, of force, ends it at once.
+func Run(ctx, force context.Context, cfg Config) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	// What serves calls lives until force ends or the drain is over.
+	serve, stop := context.WithCancel(force)
+	defer stop()
+	p := &Proxy{cfg: cfg, epoch: time.Now(), stats: stats.NewRegistry(), bound: map[netip.AddrPort]bool{}}
+	if err := p.start(serve); err != nil {
+		stop()
+		p.finish()
+		return err
+	}
+	cfg.Logger.Info("serving", "service", cfg.Service, "instance", cfg.Instance,
+		"outbound", cfg.Outbound, "inbound", cfg.Inbound, "app", cfg.App, "admin", cfg.Admin)
+	select {
+	case <-ctx.Done():
+	case <-serve.Done():
+	}
+	p.drain(serve)
+	stop()
+	p.finish()
+	return nil
+}
+
+// now is the clock of everything on the request path: ns since the start.
+func (p *Proxy) now() int64 { return int64(time.Since(p.epoch)) }
+
+func (p *Proxy) start(ctx context.Context) error {
+	p.dialer.Control = redirect.Marker(p.cfg.Mark)
+	if err := p.listen(); err != nil {
+		return err
+	}
+	self, err := p.cfg.instance(p.inboundAddr())
+	if err != nil {
+		return err
+	}
+	p.telemetry, err = tracing.Setup(ctx, tracing.Options{
+		ServiceName: p.cfg.Service, Namespace: p.cfg.Namespace, InstanceID: p.cfg.Instance, Version: p.cfg.Version,
+		MeshdAddr: p.cfg.Meshd, Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
+	})
+	if err != nil {
+		return err
+	}
+	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now)
+	p.snapshot.pools = poolFor
+	p.snapshot.direct = &direct{
+		policy: p.cfg.Policy, stats: p.stats, now: p.now, pools: poolFor,
+		resolver: net.DefaultResolver, own: p.own, known: map[string]*destination{},
+	}
+	if p.cfg.Meshd != "" {
+		p.client, err = client.New(client.Config{
+			Addr: p.cfg.Meshd, Instance: self, Logger: p.cfg.Logger, StateDir: p.cfg.StateDir,
+			Events: p.snapshot.events(), Dial: p.dial,
+		})
+		if err != nil {
+			return err
+		}
+		p.snapshot.client = p.client
+		p.work.Go(func() {
+			if err := p.client.Run(ctx); err != nil && ctx.Err() == nil {
+				p.cfg.Logger.Error("the control plane's client has ended", "error", err)
+			}
+		})
+	}
+	p.member = &member{self: self, client: p.client, app: p.cfg.App, log: p.cfg.Logger}
+	p.assemble(ctx)
+	p.serve(p.out, p.outbound)
+	p.serve(p.in, p.inbound)
+	if p.cfg.Inbound != "" {
+		p.work.Go(func() { p.member.watch(ctx) })
+	}
+	p.work.Go(func() { p.sweep(ctx) })
+	p.serving.Store(true)
+	return nil
+}
+
+// listen binds every port before anything starts, so that a port in use is
+// an error at once.
+func (p *Proxy) listen() (err error) {
+	opt := func(flag string) listener.Options {
+		return listener.Options{Flag: flag, MaxConns: p.cfg.MaxConns, Log: p.cfg.Logger}
+	}
+	if p.cfg.Outbound != "" {
+		if p.out, err = listener.ListenBoth(p.cfg.Outbound, opt("--outbound")); err != nil {
+			return err
+		}
+	}
+	if p.cfg.Inbound != "" {
+		l, err := listener.Listen(p.cfg.Inbound, opt("--inbound"))
+		if err != nil {
+			return err
+		}
+		p.in = []*listener.Listener{l}
+	}
+	if p.cfg.Admin != "" {
+		p.admin, err = admin.Listen(p.cfg.Admin, admin.Config{
+			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Logger: p.cfg.Logger,
+		})
+		if err != nil {
+			return err
+		}
+		p.bound[p.admin.Addr()] = true
+	}
+	for _, l := range append(p.out[:len(p.out):len(p.out)], p.in...) {
+		p.bound[l.Addr()] = true
+	}
+	return nil
+}
+
+func (p *Proxy) inboundAddr() netip.AddrPort {
+	if len(p.in) == 0 {
+		return netip.AddrPort{}
+	}
+	return p.in[0].Addr()
+}
+
+// own reports whether an address is one of our own ports, which must never be
+// a destination: that would be a loop.
+func (p *Proxy) own(a netip.AddrPort) bool {
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	for b := range p.bound {
+		if b.Port() == a.Port() && (b.Addr().Unmap() == a.Addr() || a.Addr().IsLoopback() && b.Addr().IsUnspecified()) {
+			return true
+		}
+	}
+	return false
+}
+
+// dial reaches the control plane around our own redirection.
+func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
+	return p.dialer.DialContext(ctx, "tcp", addr)
+}
+
+func (p *Proxy) serve(ls []*listener.Listener, srv *h1.Server) {
+	for _, l := range ls {
+		p.work.Go(func() { _ = l.Serve(srv.Serve) })
+	}
+}
+
+// sweep closes idle connections and forgets what is not called any more.
+func (p *Proxy) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, c := range append(p.snapshot.all(), p.app) {
+			limit := c.Config().IdleTimeout
+			if limit <= 0 {
+				limit = poolIdle
+			}
+			for _, ep := range c.Endpoints() {
+				p.outbound.Sweep(ep, limit)
+			}
+		}
+		if p.client != nil && n%int(time.Minute/sweepEvery) == 0 {
+			p.snapshot.sweepMinute()
+		}
+	}
+}
+
+// drain leaves the mesh without a failed call: first nobody is sent here any
+// more, then what is under way ends.
+func (p *Proxy) drain(ctx context.Context) {
+	p.serving.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)
+	defer cancel()
+	if p.cfg.Inbound != "" {
+		p.member.leave()
+		if p.client != nil {
+			sleep(ctx, leaveTime)
+		}
+		p.inbound.Drain()
+		await(ctx, func() bool { return p.inbound.Active() == 0 })
+	}
+	p.outbound.Drain()
+	await(ctx, func() bool { return p.outbound.Active() == 0 })
+}
+
+// finish releases everything; the serving context has ended.
+func (p *Proxy) finish() {
+	for _, l := range append(p.out, p.in...) {
+		_ = l.Close()
+	}
+	if p.admin != nil {
+		p.admin.Close()
+	}
+	if p.snapshot != nil && p.app != nil {
+		for _, c := range append(p.snapshot.all(), p.app) {
+			for _, ep := range c.Endpoints() {
+				retireEndpoint(ep)
+			}
+		}
+	}
+	if p.outbound != nil {
+		p.outbound.Wait()
+		p.inbound.Wait()
+	}
+	for _, l := range append(p.out, p.in...) {
+		l.Wait()
+	}
+	p.work.Wait()
+	if p.telemetry != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := p.telemetry.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			p.cfg.Logger.Warn("telemetry was not flushed", "error", err)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// await polls until done or the end of ctx.
+func await(ctx context.Context, done func() bool) {
+	for !done() && ctx.Err() == nil {
+		sleep(ctx, 5*time.Millisecond)
+	}
+}
+
+// dump is what the admin port tells of the configuration.
+func (p *Proxy) dump() any {
+	type endpointDump struct {
+		Address, ID, Breaker string
+		Weight               uint32
+		InFlight             int64
+		LatencyMs            float64
+		Open, Idle, Waiting  int
+	}
+	type clusterDump struct {
+		Name, Balancer  string
+		Active, Pending int64
+		Endpoints       []endpointDump
+	}
+	out := struct {
+		Service, Instance string
+		Ready             bool
+		Authorities       []string
+		Clusters          []clusterDump
+	}{Service: p.cfg.serviceName(), Instance: p.cfg.Instance, Ready: p.serving.Load()}
+	if !out.Ready {
+		return out
+	}
+	for name := range *p.snapshot.hosts.Load() {
+		out.Authorities = append(out.Authorities, name)
+	}
+	for _, c := range p.snapshot.all() {
+		cfg := c.Config()
+		d := clusterDump{Name: c.Name, Balancer: cfg.Balancer}
+		d.Active, d.Pending = c.InUse()
+		for _, ep := range c.Endpoints() {
+			s := h1.PoolStats(ep)
+			d.Endpoints = append(d.Endpoints, endpointDump{
+				Address: ep.Address, ID: ep.ID, Breaker: ep.Breaker.State().String(), Weight: ep.Weight,
+				InFlight: ep.Load.InFlight(), LatencyMs: float64(ep.Load.Latency()) / float64(time.Millisecond),
+				Open: s.Open, Idle: s.Idle, Waiting: s.Waiting,
+			})
+		}
+		out.Clusters = append(out.Clusters, d)
+	}
+	return out
+}
