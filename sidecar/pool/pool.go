@@ -5,6 +5,7 @@
 package pool
 
 import (
+	"slices"
 	"sync"
 )
 
@@ -39,10 +40,7 @@ type entry[C comparable] struct {
 	since int64 // ns, the engine's clock
 }
 
-type ticket[C comparable] struct {
-	wake Waiter[C]
-	gone bool
-}
+type ticket[C comparable] struct{ wake Waiter[C] }
 
 // Get asks for a connection. wait makes the Waiter when it is needed, which
 // is only when the cap is reached; admit is asked then whether one more may
@@ -69,9 +67,12 @@ func (p *Pool[C]) Get(wait func() Waiter[C], admit func() bool) (c C, v Verdict,
 	return c, Queued, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		was := !t.gone
-		t.gone = true
-		return was
+		i := slices.Index(p.waiters, t)
+		if i < 0 {
+			return false
+		}
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+		return true
 	}
 }
 
@@ -89,26 +90,24 @@ func (p *Pool[C]) Fresh() bool {
 
 // next takes the longest-waiting ticket, with mu held.
 func (p *Pool[C]) next() *ticket[C] {
-	for len(p.waiters) > 0 {
-		t := p.waiters[0]
-		p.waiters[0] = nil
-		p.waiters = p.waiters[1:]
-		if !t.gone {
-			t.gone = true
-			return t
-		}
+	if len(p.waiters) == 0 {
+		p.waiters = nil
+		return nil
 	}
-	p.waiters = nil
-	return nil
+	t := p.waiters[0]
+	p.waiters[0] = nil
+	p.waiters = p.waiters[1:]
+	return t
 }
 
 // Put gives a connection that can be used again back, at time now (ns). It
-// reports false when the pool is closed: the caller closes the connection.
+// reports false when the pool is closed: the caller closes the connection, and
+// its place is free without a call of Lost.
 func (p *Pool[C]) Put(c C, now int64) bool {
 	p.mu.Lock()
 	if p.closed {
-		p.open--
 		p.mu.Unlock()
+		p.Lost()
 		return false
 	}
 	t := p.next()
@@ -194,11 +193,5 @@ type Stats struct{ Open, Idle, Waiting int }
 func (p *Pool[C]) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Stats{Open: p.open, Idle: len(p.idle)}
-	for _, t := range p.waiters {
-		if !t.gone {
-			s.Waiting++
-		}
-	}
-	return s
+	return Stats{Open: p.open, Idle: len(p.idle), Waiting: len(p.waiters)}
 }

@@ -193,6 +193,7 @@ func (s *session) waiter() pool.Waiter[*upstream] {
 	return func(u *upstream, ok bool) {
 		// Another session calls this with its own lock held.
 		s.srv.work.Go(func() {
+			defer s.recover()
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			wanted := s.wants(seq) && s.cancelW != nil

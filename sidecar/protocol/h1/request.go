@@ -194,6 +194,9 @@ func (r *request) check(b []byte) error {
 			return errLengthAndEncoding
 		}
 	}
+	if r.http10 {
+		r.upgrade = false // RFC 9110 section 7.8: ignored
+	}
 	if r.method == mConnect && (r.chunked || r.length > 0) {
 		return errConnectBody
 	}

@@ -204,6 +204,9 @@ func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool) 
 			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hConnection, hKeepAlive, hProxyConnection, hTransferEncoding, hUpgrade:
 			return false
+		case hContentLength:
+			// RFC 9110 section 8.6: not in these, where a client could take it at its word.
+			return r.status >= 200 && r.status != 204
 		}
 		return true
 	})

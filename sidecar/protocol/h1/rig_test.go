@@ -34,6 +34,7 @@ type rig struct {
 	route   *call.Route
 	spans   chan tracing.Span
 	stats   *stats.Registry
+	stop    func() // ends the server and looks for what it leaked; also done at the end of the test
 }
 
 // options changes a rig before it starts.
@@ -122,7 +123,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 			accepting.Go(func() { r.srv.Serve(c.(*net.TCPConn)) })
 		}
 	})
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		_ = l.Close()
 		cancel()
 		Retired(r.cluster)
@@ -137,6 +138,12 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 		if n := r.route.Service.Active.Value(); n != 0 {
 			t.Errorf("%d calls active after the end", n)
 		}
+		if n := r.stats.Downstream.Value(); n != 0 {
+			t.Errorf("%d client connections counted after the end", n)
+		}
+		if active, pending := r.cluster.InUse(); active != 0 || pending != 0 {
+			t.Errorf("%d requests and %d pending places in use after the end", active, pending)
+		}
 		for _, ep := range r.cluster.Endpoints() {
 			if n := ep.Load.InFlight(); n != 0 {
 				t.Errorf("endpoint %s: %d attempts in flight after the end", ep.Address, n)
@@ -146,7 +153,28 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 			}
 		}
 	})
+	t.Cleanup(r.stop)
 	return r
+}
+
+// calls is how many calls have been recorded. A call is recorded after its
+// answer is out: stop first.
+func (r *rig) calls() (n uint64) {
+	for _, s := range r.snapshot().Series {
+		n += s.Count
+	}
+	return n
+}
+
+func (r *rig) snapshot() stats.ServiceSnapshot { return r.stats.Snapshot().Client[0] }
+
+// outcomes are the recorded calls by status and error.
+func (r *rig) outcomes() map[string]uint64 {
+	out := map[string]uint64{}
+	for _, s := range r.snapshot().Series {
+		out[strings.TrimSpace(fmt.Sprintf("%d %s", s.Status, s.Error))] += s.Count
+	}
+	return out
 }
 
 // Retired closes the idle connections of a cluster, as its removal does.
@@ -256,4 +284,19 @@ func rawBackend(t testing.TB, f func(c *net.TCPConn, r *bufio.Reader)) string {
 	})
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return l.Addr().String()
+}
+
+// rawOnce is a backend that answers the first request of each connection with
+// the given writes, and closes it.
+func rawOnce(t testing.TB, writes ...string) string {
+	return rawBackend(t, func(c *net.TCPConn, r *bufio.Reader) {
+		if _, _, err := readRequest(r); err != nil {
+			return
+		}
+		for _, w := range writes {
+			_, _ = io.WriteString(c, w)
+		}
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, r)
+	})
 }

@@ -194,6 +194,10 @@ func (s *session) advance() {
 			}
 		case stFlush:
 			if len(s.down.out) > 0 {
+				if s.due != dueLinger { // a client that never takes its answer is not kept for ever
+					now := s.srv.now()
+					s.arm(dueLinger, now+int64(s.srv.StreamIdle), now)
+				}
 				return
 			}
 			s.linger()
@@ -280,9 +284,10 @@ func (s *session) idle(now int64) {
 }
 
 // linger ends the connection after the last answer is out: at once when the
-// client has nothing more to say, else after what it still sends was read.
+// client has nothing more to say, else after what it still sends was read
+// (closing on unread bytes is a reset, which may overtake the answer).
 func (s *session) linger() {
-	if s.reqDone && len(s.down.in) == 0 || s.down.eof {
+	if s.reqDone && len(s.down.in) == 0 && !s.down.pending() || s.down.eof {
 		s.closeDown()
 		return
 	}

@@ -132,6 +132,12 @@ func (k *socket) read(p []byte) (int, error) {
 	}
 }
 
+// pending reports whether the kernel holds bytes that were not read.
+func (k *socket) pending() bool {
+	n, err := unix.IoctlGetInt(int(k.fd), unix.TIOCINQ)
+	return err == nil && n > 0
+}
+
 // quiet reports whether an idle connection has nothing to read and is not
 // closed by its peer, without taking anything from it.
 func (k *socket) quiet() bool {

@@ -148,12 +148,16 @@ func (u *upstream) tell(s *session) (done, leave bool) {
 // stillIdle looks at a connection, taken out of the pool, on which something
 // happened while no call was on it: mostly that the peer closed it.
 func (u *upstream) stillIdle() bool {
-	if u.quiet() && poolOf(u.ep).Put(u, u.srv.now()) {
-		return true
+	if !u.quiet() {
+		u.close()
+		poolOf(u.ep).Lost()
+		return false
 	}
-	u.close()
-	poolOf(u.ep).Lost()
-	return false
+	if !poolOf(u.ep).Put(u, u.srv.now()) {
+		u.close()
+		return false
+	}
+	return true
 }
 
 // recover keeps a panic inside its connection.
