@@ -150,16 +150,20 @@ func (p *Pool[C]) Lost() {
 	}
 }
 
-// Expired takes out the connections idle since before the given time. They
+// Expired takes out the connections idle since before the given time, and
+// those of which dead says so, which must not block nor call the pool. They
 // are the caller's, who closes them and calls Lost for each.
-func (p *Pool[C]) Expired(before int64) []C {
+func (p *Pool[C]) Expired(before int64, dead func(C) bool) (out []C) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := 0
-	for n < len(p.idle) && p.idle[n].since < before {
-		n++
-	}
-	return p.cut(n)
+	p.idle = slices.DeleteFunc(p.idle, func(e entry[C]) bool {
+		if e.since >= before && !dead(e.c) {
+			return false
+		}
+		out = append(out, e.c)
+		return true
+	})
+	return out
 }
 
 // Close takes out all idle connections, as Expired does, and makes later Puts
@@ -168,21 +172,11 @@ func (p *Pool[C]) Close() []C {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	return p.cut(len(p.idle))
-}
-
-// cut removes the n oldest idle connections, with mu held.
-func (p *Pool[C]) cut(n int) []C {
-	if n == 0 {
-		return nil
+	out := make([]C, 0, len(p.idle))
+	for _, e := range p.idle {
+		out = append(out, e.c)
 	}
-	out := make([]C, n)
-	for i := range out {
-		out[i] = p.idle[i].c
-	}
-	rest := copy(p.idle, p.idle[n:])
-	clear(p.idle[rest:])
-	p.idle = p.idle[:rest]
+	p.idle = nil
 	return out
 }
 

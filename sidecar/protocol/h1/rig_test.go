@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -299,4 +301,28 @@ func rawOnce(t testing.TB, writes ...string) string {
 		_ = c.CloseWrite()
 		_, _ = io.Copy(io.Discard, r)
 	})
+}
+
+// answering is rawOnce that counts its requests.
+func answering(t testing.TB, answer string) (addr string, seen func() int64) {
+	var n atomic.Int64
+	return rawBackend(t, func(c *net.TCPConn, r *bufio.Reader) {
+		if _, _, err := readRequest(r); err != nil {
+			return
+		}
+		n.Add(1)
+		_, _ = io.WriteString(c, answer)
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, r)
+	}), n.Load
+}
+
+// eventually waits for what happens in another goroutine without a sign to the test.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
 }

@@ -185,9 +185,11 @@ func PoolStats(ep *endpoint.Endpoint) pool.Stats { return poolOf(ep).Stats() }
 func Retire(ep *endpoint.Endpoint) { closeIdle(ep, poolOf(ep).Close()) }
 
 // Sweep closes the idle connections of an endpoint that have been idle for
-// longer than limit, or that their peer has closed.
+// longer than limit, or that their peer has closed: a FIN that came along with
+// the end of an answer has had no edge of its own.
 func (srv *Server) Sweep(ep *endpoint.Endpoint, limit time.Duration) {
-	closeIdle(ep, poolOf(ep).Expired(srv.now()-int64(limit)))
+	dead := func(u *upstream) bool { return !u.quiet() }
+	closeIdle(ep, poolOf(ep).Expired(srv.now()-int64(limit), dead))
 }
 
 func closeIdle(ep *endpoint.Endpoint, idle []*upstream) {
