@@ -160,7 +160,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	r := newRig(t, options{cluster: func(c *resource.Cluster) {
-		c.Breaker = resource.Breaker{ConsecutiveFailures: 3, Window: time.Minute, OpenFor: 300 * time.Millisecond, HalfOpenRequests: 1}
+		c.Breaker = resource.Breaker{ConsecutiveFailures: 3, Window: time.Minute, OpenFor: 500 * time.Millisecond, HalfOpenRequests: 1}
 	}}, addr)
 	ep := r.cluster.Endpoints()[0]
 	c := r.dial()
@@ -177,15 +177,14 @@ func TestBreaker(t *testing.T) {
 			t.Fatalf("call %d: %d", i, got)
 		}
 	}
-	if ep.Breaker.State() != breaker.Open {
-		t.Fatalf("breaker is %v", ep.Breaker.State())
-	}
+	eventually(t, "the breaker is open", func() bool { return ep.Breaker.State() == breaker.Open })
 	if got := call(); got != 503 || seen.Load() != 3 {
 		t.Errorf("%d while open, the endpoint saw %d", got, seen.Load())
 	}
 	failing.Store(false)
 	eventually(t, "a trial closes the breaker", func() bool { return call() == 200 })
-	if ep.Breaker.State() != breaker.Closed || seen.Load() != 4 {
-		t.Errorf("breaker is %v, the endpoint saw %d", ep.Breaker.State(), seen.Load())
+	eventually(t, "the breaker is closed", func() bool { return ep.Breaker.State() == breaker.Closed })
+	if seen.Load() != 4 {
+		t.Errorf("the endpoint saw %d", seen.Load())
 	}
 }

@@ -36,7 +36,8 @@ type rig struct {
 	route   *call.Route
 	spans   chan tracing.Span
 	stats   *stats.Registry
-	stop    func() // ends the server and looks for what it leaked; also done at the end of the test
+	begun   atomic.Int64 // calls whose authority was found
+	stop    func()       // ends the server and looks for what it leaked; also done at the end of the test
 }
 
 // options changes a rig before it starts.
@@ -86,6 +87,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 	cfg := Config{
 		Lookup: func(name []byte) *call.Authority {
 			if strings.HasPrefix(string(name), "checkout") {
+				r.begun.Add(1)
 				return authority
 			}
 			return nil
