@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+func findOurs(root string) (string, error) {
+	for _, name := range []string{"meshd", "sidecar"} {
+		if _, err := exec.LookPath(filepath.Join(root, "bin", name)); err != nil {
+			return "", fmt.Errorf("bin/%s: make build makes it: %w", name, err)
+		}
+	}
+	return filepath.Join(root, "bin", "sidecar"), nil
+}
+
+// startOurs starts meshd with the objects of conf/mesh.yaml and a sidecar that
+// learns them over xDS, exports its metrics to meshd every second and its
+// spans to the sink. Nothing else differs from what a user gets by default.
+func startOurs(ctx context.Context, r *rig, dir string) (*running, error) {
+	addrs, err := freeAddrs(5)
+	if err != nil {
+		return nil, err
+	}
+	xds, http, outbound, inbound, admin := addrs[0], addrs[1], addrs[2], addrs[3], addrs[4]
+	conf, err := render(dir, "mesh.yaml", values{Backends: r.backends})
+	if err != nil {
+		return nil, err
+	}
+	meshd, err := startProcess("meshd", nil, filepath.Join(r.root, "bin", "meshd"),
+		"--config", conf, "--xds-addr", xds, "--http-addr", http, "--data-dir", filepath.Join(dir, "meshd"))
+	if err != nil {
+		return nil, err
+	}
+	if err := meshd.ready(ctx, "http://"+http+"/readyz", http); err != nil {
+		meshd.stop()
+		return nil, err
+	}
+	env := []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://" + r.sink.addr}
+	if r.gomaxprocs > 0 {
+		env = append(env, "GOMAXPROCS="+strconv.Itoa(r.gomaxprocs))
+	}
+	sidecar, err := startProcess("sidecar", env, r.paths["ours"],
+		"--service", "bench", "--namespace", "default", "--meshd", xds, "--outbound", outbound,
+		"--inbound", inbound, "--app", r.backends[0], "--admin", admin)
+	if err != nil {
+		meshd.stop()
+		return nil, err
+	}
+	if err := sidecar.ready(ctx, "http://"+admin+"/ready", admin); err != nil {
+		sidecar.stop()
+		meshd.stop()
+		return nil, err
+	}
+	return begin(ctx, sidecar, outbound, meshd)
+}
