@@ -52,6 +52,7 @@ func (s *session) takeLeftovers(u *upstream) {
 func (s *session) open(u *upstream) {
 	s.takeLeftovers(u)
 	s.tunnel.up, s.tunnel.left = u, make(chan struct{})
+	s.srv.Stats.Upstream.Add(1) // its goroutine, which counted it, ends
 	s.up = nil
 	s.state = stTunnel
 	s.dropSent()
@@ -106,6 +107,7 @@ func (s *session) runTunnel() {
 	}
 	s.srv.Relay(ctx, s.down.conn, t.up.conn, t.fromA, t.fromB)
 	poolOf(t.up.ep).Lost()
+	s.srv.Stats.Upstream.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.srv.now()
