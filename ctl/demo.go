@@ -67,8 +67,8 @@ writes a picture:
 	f.StringVar(&experiment, "experiment", "", "run an experiment instead: workers or servers")
 	f.StringVar(&picture, "picture", "", "where the experiment's picture goes (default experiment-NAME.svg)")
 	f.StringVar(&logFile, "log", "", "keep what all processes print in this file")
-	f.StringVar(&cfg.XDSAddr, "xds-addr", "127.0.0.1:15010", "meshd's xDS address; a free one if this is taken")
-	f.StringVar(&cfg.HTTPAddr, "http-addr", "127.0.0.1:15020", "meshd's HTTP address; a free one if this is taken")
+	f.StringVar(&cfg.XDSAddr, "xds-addr", demo.DefaultXDSAddr, "meshd's xDS address; a free one if this is taken")
+	f.StringVar(&cfg.HTTPAddr, "http-addr", demo.DefaultHTTPAddr, "meshd's HTTP address; a free one if this is taken")
 	f.StringVar(&cfg.Sidecar, "sidecar", "", "the sidecar program; default beside meshctl or on PATH")
 	f.StringVar(&cfg.Meshd, "meshd-bin", "", "the meshd program; default beside meshctl or on PATH")
 	_ = cmd.RegisterFlagCompletionFunc("experiment", cobra.FixedCompletions(demo.Experiments(), cobra.ShellCompDirectiveNoFileComp)) // fails only for an unknown flag

@@ -51,19 +51,29 @@ func Tell(ctx context.Context, socket, action, service string) (string, error) {
 }
 
 // listen takes the socket, also one that a killed demo left behind. It fails
-// if another demo answers on it.
-func listen(socket string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
-		return nil, err
+// if another demo answers on it. remove takes away what listen made, once the
+// listener is closed.
+func listen(socket string) (l net.Listener, remove func(), err error) {
+	dir := filepath.Dir(socket)
+	_, missing := os.Stat(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, err
+	}
+	remove = func() {
+		os.Remove(socket) // the listener may have
+		if missing != nil {
+			os.Remove(dir) // only if nobody put anything else there
+		}
 	}
 	if conn, err := net.DialTimeout("unix", socket, time.Second); err == nil {
 		conn.Close()
-		return nil, fmt.Errorf("another demo listens on %s", socket)
+		return nil, nil, fmt.Errorf("another demo listens on %s", socket)
 	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
-	return net.Listen("unix", socket)
+	l, err = net.Listen("unix", socket)
+	return l, remove, err
 }
 
 // actions are what a running demo can be told, by keys and by commands.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 
@@ -103,12 +102,12 @@ func (d *demo) underLoad(ctx context.Context) error {
 		defer close(loaded)
 		d.load.Run(ctx)
 	})
-	if l, err := listen(d.cfg.Socket); err != nil {
+	if l, remove, err := listen(d.cfg.Socket); err != nil {
 		d.view.say(fmt.Sprintf("meshctl demo kill, slow and reset do not reach this demo: %v", err))
 	} else {
 		wg.Go(func() {
 			d.actions().serve(ctx, l)
-			os.Remove(d.cfg.Socket)
+			remove()
 		})
 	}
 	if d.cfg.Keys {

@@ -201,16 +201,30 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(path); err == nil || !strings.Contains(err.Error(), "another demo") {
+	if _, _, err := listen(path); err == nil || !strings.Contains(err.Error(), "another demo") {
 		t.Errorf("error %v", err)
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	again, err := listen(path)
+	again, remove, err := listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again.Close()
+	remove()
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		t.Errorf("a directory that was there is gone: %v", err)
+	}
+	own := filepath.Join(t.TempDir(), "own", "s")
+	mine, remove, err := listen(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine.Close()
+	remove()
+	if _, err := os.Stat(filepath.Dir(own)); !os.IsNotExist(err) {
+		t.Errorf("its own directory is still there: %v", err)
+	}
 }
 
 func TestSocketPath(t *testing.T) {

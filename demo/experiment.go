@@ -38,7 +38,7 @@ func warmUp(step time.Duration) time.Duration { return step / 6 }
 func experiments() map[string]experiment {
 	return map[string]experiment{
 		"workers": {rate: 600, run: workers},
-		"servers": {rate: 150, run: servers},
+		"servers": {rate: 170, run: servers},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,12 @@ type Setup struct {
 
 // MaxInstances of one service.
 const MaxInstances = 16
+
+// Where meshd serves if nobody is there already.
+const (
+	DefaultXDSAddr  = "127.0.0.1:15010"
+	DefaultHTTPAddr = "127.0.0.1:15020"
+)
 
 const (
 	startTimeout = 30 * time.Second
@@ -90,8 +97,10 @@ func startRig(ctx context.Context, setup Setup) (*rig, error) {
 	if r.http, err = freeAddr(setup.HTTPAddr); err != nil {
 		return r, err
 	}
-	if r.http != setup.HTTPAddr || r.xds != setup.XDSAddr {
-		setup.Say(fmt.Sprintf("%s or %s is taken: meshd serves on %s and http://%s", setup.XDSAddr, setup.HTTPAddr, r.xds, r.http))
+	for asked, got := range map[string]string{setup.XDSAddr: r.xds, setup.HTTPAddr: r.http} {
+		if asked != got && !strings.HasSuffix(asked, ":0") {
+			setup.Say(fmt.Sprintf("%s is taken: meshd serves on %s instead", asked, got))
+		}
 	}
 	if r.client, err = api.NewClient("http://" + r.http); err != nil {
 		return r, err

@@ -54,19 +54,19 @@ func (v *view) say(line string) {
 
 // begin says where to look and what to do.
 func (v *view) begin(d *demo) {
-	flag := ""
-	if d.rig.http != d.cfg.HTTPAddr {
-		flag = " --meshd http://" + d.rig.http
+	scale := "meshctl scale slow 4"
+	if d.rig.http != DefaultHTTPAddr {
+		scale = "meshctl --meshd http://" + d.rig.http + " scale slow 4"
 	}
-	hints := []string{
-		fmt.Sprintf("page: http://%s", d.rig.http),
-		fmt.Sprintf("from another terminal: meshctl scale slow 4%s | meshctl demo kill slow | meshctl demo slow slow | meshctl demo reset", flag),
-	}
+	hints := []string{"page   http://" + d.rig.http}
 	if v.keys {
-		hints = append(hints, "keys: 1-3 choose   + - scale   k kill one   s slow one down   r reset   q quit")
+		hints = append(hints, "keys   1-3 choose   + - scale   k kill one   s slow one down   r reset   q quit")
 	} else {
-		hints = append(hints, "Ctrl-C ends it")
+		hints = append(hints, "Ctrl-C ends it; from another terminal:")
 	}
+	hints = append(hints,
+		"       "+scale,
+		"       meshctl demo kill slow   meshctl demo slow slow   meshctl demo reset")
 	v.mu.Lock()
 	v.started, v.hints = time.Now(), hints
 	v.mu.Unlock()
@@ -78,6 +78,7 @@ func (v *view) begin(d *demo) {
 }
 
 func (v *view) metrics(m api.Metrics) {
+	m.Services = slices.DeleteFunc(m.Services, func(s api.ServiceMetrics) bool { return !slices.Contains(Roles, s.Name) })
 	slices.SortFunc(m.Services, func(a, b api.ServiceMetrics) int {
 		return slices.Index(Roles, a.Name) - slices.Index(Roles, b.Name)
 	})

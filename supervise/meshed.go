@@ -46,6 +46,8 @@ type Meshed struct {
 const (
 	defaultDrain = 30 * time.Second
 	defaultGrace = 10 * time.Second
+	// drainMargin is what a sidecar has after its drain to end by itself.
+	drainMargin = 2 * time.Second
 )
 
 // Build is for PoolConfig.Build; it needs MeshedPorts ports and creates the
@@ -74,10 +76,10 @@ func (m Meshed) Build(instance string, ports []int) ([]Spec, error) {
 				"--service", m.Name, "--namespace", m.Namespace, "--instance", instance,
 				"--service-port", strconv.Itoa(m.Port), "--meshd", m.MeshdXDS,
 				"--app", app, "--inbound", inbound, "--outbound", outbound, "--admin", admin,
-				"--state-dir", state,
+				"--state-dir", state, "--drain", orDefault(m.Drain, defaultDrain).String(),
 			}, m.SidecarArgs...),
 			Ready: Probe{HTTP: "http://" + admin + "/ready"},
-			Grace: orDefault(m.Drain, defaultDrain), Ports: ports[1:],
+			Grace: orDefault(m.Drain, defaultDrain) + drainMargin, Ports: ports[1:],
 			Stdout: m.Stdout, Stderr: m.Stderr, Prefix: instance + " sidecar | ",
 		},
 	}, nil

@@ -19,7 +19,7 @@ func sidecar(args []string) {
 	service, instance := flags.String("service", "", ""), flags.String("instance", "", "")
 	app, outbound, admin := flags.String("app", "", ""), flags.String("outbound", "", ""), flags.String("admin", "", "")
 	state := flags.String("state-dir", "", "")
-	for _, name := range []string{"namespace", "meshd", "inbound", "service-port"} {
+	for _, name := range []string{"namespace", "meshd", "inbound", "service-port", "drain"} {
 		flags.String(name, "", "")
 	}
 	flags.Parse(args)
