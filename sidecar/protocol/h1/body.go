@@ -35,8 +35,10 @@ const (
 	inTrailer                   // after the last chunk's size line
 )
 
-// maxChunkLine bounds a chunk-size line with its extensions.
-const maxChunkLine = 256
+const (
+	maxChunkLine   = 256 // bytes of a chunk-size line with its extensions
+	maxChunkDigits = 16  // zeros in front included: others count in 64 bits
+)
 
 func (b *body) done() bool {
 	switch b.kind {
@@ -81,7 +83,7 @@ func (b *body) chunk(p []byte, lim Limits) (n int, data bool, err error) {
 		switch b.at {
 		case inSize, inDigits:
 			if v := unhex(c); v >= 0 {
-				if b.left > 1<<55 {
+				if b.left > 1<<55 || b.line >= maxChunkDigits {
 					return 0, false, errChunkSize
 				}
 				b.left = b.left<<4 | int64(v)

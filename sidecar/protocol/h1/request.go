@@ -1,6 +1,9 @@
 package h1
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // method is a request method, as far as a relay treats it apart.
 type method uint8
@@ -225,7 +228,8 @@ func (r *request) keep() bool {
 	return !r.close
 }
 
-// validHost is uri-host [":" port] (RFC 3986), without user information.
+// validHost is uri-host [":" port] (RFC 3986), without user information, and
+// with nothing in brackets but an IPv6 address without a zone.
 func validHost(h []byte) bool {
 	if len(h) == 0 || len(h) > 300 {
 		return false
@@ -234,7 +238,10 @@ func validHost(h []byte) bool {
 	i := 0
 	if h[0] == '[' {
 		end := bytes.IndexByte(h, ']')
-		if end < 0 || !all(h[1:end], hostChar) || bytes.IndexByte(h[1:end], '[') >= 0 {
+		if end < 0 {
+			return false
+		}
+		if a, err := netip.ParseAddr(string(h[1:end])); err != nil || !a.Is6() || a.Zone() != "" {
 			return false
 		}
 		i = end + 1
@@ -252,7 +259,7 @@ func validHost(h []byte) bool {
 				port = i + 1
 				break
 			}
-			if class[c]&hostChar == 0 || c == '[' || c == ']' {
+			if class[c]&hostChar == 0 {
 				return false
 			}
 		}
