@@ -127,6 +127,7 @@ func (p *Proxy) start(ctx context.Context) error {
 		p.work.Go(func() { p.member.watch(ctx) })
 	}
 	p.work.Go(func() { p.sweep(ctx) })
+	p.work.Go(func() { trim(ctx) })
 	p.serving.Store(true)
 	return nil
 }
