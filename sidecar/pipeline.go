@@ -43,6 +43,9 @@ func (p *Proxy) assemble(ctx context.Context) {
 	out.Opaque = p.passOpaque
 	p.outbound = h1.NewServer(ctx, out, p.epoch)
 
+	if p.cfg.Inbound == "" {
+		return // a client only
+	}
 	in := common
 	app := p.appAuthority()
 	in.Server = true

@@ -122,8 +122,8 @@ func (p *Proxy) start(ctx context.Context) error {
 	p.member = &member{self: self, client: p.client, app: p.cfg.App, log: p.cfg.Logger}
 	p.assemble(ctx)
 	p.serve(p.out, p.outbound)
-	p.serve(p.in, p.inbound)
 	if p.cfg.Inbound != "" {
+		p.serve(p.in, p.inbound)
 		p.work.Go(func() { p.member.watch(ctx) })
 	}
 	p.work.Go(func() { p.sweep(ctx) })
@@ -205,7 +205,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, c := range append(p.snapshot.all(), p.app) {
+		for _, c := range p.clusters() {
 			limit := c.Config().IdleTimeout
 			if limit <= 0 {
 				limit = poolIdle
@@ -218,6 +218,15 @@ func (p *Proxy) sweep(ctx context.Context) {
 			p.snapshot.sweepMinute()
 		}
 	}
+}
+
+// clusters are all that there are now, the application's included.
+func (p *Proxy) clusters() []*call.Cluster {
+	all := p.snapshot.all()
+	if p.app != nil {
+		all = append(all, p.app)
+	}
+	return all
 }
 
 // drain leaves the mesh without a failed call: first nobody is sent here any
@@ -246,15 +255,15 @@ func (p *Proxy) finish() {
 	if p.admin != nil {
 		p.admin.Close()
 	}
-	if p.snapshot != nil && p.app != nil {
-		for _, c := range append(p.snapshot.all(), p.app) {
+	if p.outbound != nil {
+		for _, c := range p.clusters() {
 			for _, ep := range c.Endpoints() {
 				retireEndpoint(ep)
 			}
 		}
-	}
-	if p.outbound != nil {
 		p.outbound.Wait()
+	}
+	if p.inbound != nil {
 		p.inbound.Wait()
 	}
 	for _, l := range append(p.out, p.in...) {
