@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -76,8 +77,14 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer backend.stop()
 
+	if busy := busyNow(); busy != "" {
+		fmt.Fprintln(stderr, busy)
+	}
 	samples, err := r.rounds(ctx, o, chosen, stderr)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case err != nil:
 		return err
 	}
 	rows := summarize(samples)
@@ -159,6 +166,19 @@ func machine(o options, backend string) string {
 		"HTTP/1.1, %d connections, bodies of %d bytes; fixed is %.0f requests/s; %d rounds of %v\n",
 		runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), backend, backends,
 		o.connections, len(theBody), o.rate, o.rounds, o.duration)
+}
+
+// busyNow warns where others use the machine.
+func busyNow() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	recent, _, _ := strings.Cut(string(b), " ")
+	if load, err := strconv.ParseFloat(recent, 64); err != nil || load < 0.5 {
+		return ""
+	}
+	return "the load average is " + recent + ": measure on an idle machine, or these numbers are noise"
 }
 
 // repository is the nearest folder upwards that holds go.mod.

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain lets the test program be the children that it makes of itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "load" || os.Args[1] == "backend") {
+		if err := dispatch(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// TestBench runs the whole for a moment, against every proxy that is there.
+func TestBench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts every proxy")
+	}
+	root, err := repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var only, without []string
+	for _, p := range proxies() {
+		if _, err := p.find(root); err != nil {
+			without = append(without, p.name)
+		} else {
+			only = append(only, p.name)
+		}
+	}
+	if len(only) == 0 {
+		t.Skip("no proxy is there: neither bin/sidecar nor envoy, haproxy or nginx")
+	}
+	if len(without) > 0 {
+		t.Logf("not there: %v", without)
+	}
+	var out, progress strings.Builder
+	err = dispatch(t.Context(), []string{"--duration", "200ms", "--rounds", "1", "--rate", "500", "--load", "fixed",
+		"--only", strings.Join(only, ","), "--json"}, &out, &progress)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &progress)
+	}
+	var got struct{ Runs []sample }
+	if err := json.Unmarshal([]byte(out.String()), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Runs) != len(only) {
+		t.Fatalf("%d runs of %v", len(got.Runs), only)
+	}
+	for _, s := range got.Runs {
+		if s.OK != 100 || s.Failed != 0 || s.CPU <= 0 || s.RSS < 1e6 || s.PeakRSS < s.RSS || s.P99 < s.P50 || s.P50 <= 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	root, err := repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := find("nginx"); err != nil {
+		t.Skip("nginx is not there")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &rig{root: root, dir: t.TempDir(), paths: map[string]string{}}
+	if r.sink, err = startSink(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.sink.close()
+	chosen, _, err := r.choose([]string{"nginx"}, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, addrs, err := startBackend(ctx, r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.backends = addrs
+	cancel()
+	if _, err := r.measure(ctx, chosen[0], load{Rate: 1, Connections: 1, Duration: 1e9}); !errors.Is(err, context.Canceled) {
+		t.Errorf("measure: %v", err)
+	}
+	backend.stop()
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", backend.pid)); err == nil {
+		t.Errorf("the backend is still there")
+	}
+	if left, _ := filepath.Glob(r.dir + "/*-nginx"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	o, err := parseOptions([]string{"--only", "ours,envoy", "--load", "saturated", "--check"}, t.Output())
+	if err != nil || len(o.only) != 2 || len(o.loads) != 1 || !o.check || o.load(saturated).Rate != 0 || o.load(fixed).Rate != 4000 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, bad := range []string{"--only=squid", "--load=half", "--duration=1ms", "--rounds=0", "--rate=NaN", "--connections=0", "--gomaxprocs=-1", "x"} {
+		if _, err := parseOptions([]string{bad}, t.Output()); err == nil || !strings.Contains(err.Error(), "accepted") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestRender(t *testing.T) {
+	dir := t.TempDir()
+	v := values{Dir: dir, Body: theBody, Listen: "127.0.0.1:1", Admin: "127.0.0.1:2", Sink: "127.0.0.1:3", Backends: []string{"127.0.0.1:4", "127.0.0.1:5"}}
+	files, err := confs.ReadDir("conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		path, err := render(dir, f.Name(), v)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if err != nil || strings.Contains(string(b), "<no value>") || !strings.Contains(string(b), "127.0.0.1") {
+			t.Errorf("%s: %v\n%s", f.Name(), err, b)
+		}
+	}
+}
