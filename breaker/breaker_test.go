@@ -45,7 +45,7 @@ func TestOpensHalfOpensAndCloses(t *testing.T) {
 		if b.Ready() {
 			t.Fatal("ready before the open state is over")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if !b.Ready() || b.State() != HalfOpen {
 			t.Fatal("not half open when its time was over, with nobody asking")

@@ -282,6 +282,6 @@ func TestRestartForgetsTheDead(t *testing.T) {
 	seen.await(t, "checkout-0", "checkout-1")
 	m.stop()
 	s.kill()
-	m = run(t, m, short)
+	run(t, m, short)
 	seen.await(t, "checkout-1")
 }

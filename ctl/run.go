@@ -23,7 +23,6 @@ const retryMeshd = 500 * time.Millisecond
 type runFlags struct {
 	cfg      runner.Config
 	restart  string
-	env      []string
 	stateDir string
 }
 

@@ -159,7 +159,7 @@ func (r *rig) awaitAnswer(ctx context.Context, service string) error {
 	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: r.outbound}), DisableKeepAlives: true}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("no answer")
+	var last error
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+service+"/", nil)
 		if err != nil {

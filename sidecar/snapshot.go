@@ -35,7 +35,6 @@ type snapshot struct {
 	stats  *stats.Registry
 	now    func() int64
 	pools  func(resource.Cluster, resource.Endpoint) any
-	retire func(*call.Cluster)
 	client *client.Client // nil without a control plane
 	direct *direct
 

@@ -90,7 +90,6 @@ func newMeshdExporter(ctx context.Context, addr string) (metric.Exporter, func()
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithReadBufferSize(4<<10),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: meshdTimeout,
@@ -112,7 +111,7 @@ func (o otlp) dial() (*grpc.ClientConn, error) {
 	if o.tls != nil {
 		creds = credentials.NewTLS(o.tls)
 	}
-	options := []grpc.DialOption{grpc.WithTransportCredentials(creds), grpc.WithSharedWriteBuffer(true)}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(creds)}
 	if o.gzip {
 		// The exporters import the compressor.
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor("gzip")))

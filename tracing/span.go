@@ -81,6 +81,8 @@ func (f *finished) InstrumentationScope() instrumentation.Scope { return f.scope
 
 // InstrumentationLibrary is InstrumentationScope by its former name, which the
 // interface still asks for.
+//
+//lint:ignore SA1019 the interface is the SDK's
 func (f *finished) InstrumentationLibrary() instrumentation.Library { return f.scope }
 
 func (f *finished) SpanContext() trace.SpanContext {

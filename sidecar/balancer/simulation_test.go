@@ -162,12 +162,13 @@ func TestNewEndpointUnderLoad(t *testing.T) {
 		return max(time.Duration(warm-now), 0) + 5*time.Millisecond, false
 	}
 	behave := one(newcomer, cold, fast)
-	share := s.run(p, set, 2000, 300*time.Millisecond, behave)
+	s.run(p, set, 2000, 300*time.Millisecond, behave)
 	if n := s.count[newcomer]; n < 1 || n > 3 {
 		t.Errorf("%d calls while it warmed up, one is enough", n)
 	}
 	for waited := time.Duration(0); ; waited += time.Second {
-		if share = s.run(p, set, 2000, time.Second, behave); share[newcomer] > 0.07 {
+		share := s.run(p, set, 2000, time.Second, behave)
+		if share[newcomer] > 0.07 {
 			t.Logf("an equal after %v: %.3f", waited, share)
 			break
 		}

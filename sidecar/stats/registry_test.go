@@ -11,16 +11,17 @@ import (
 
 func TestSameNameSameCounters(t *testing.T) {
 	r := NewRegistry()
-	if r.Client("a") != r.Client("a") || r.Server("a") != r.Server("a") {
+	client, server := r.Client("a"), r.Server("a")
+	if r.Client("a") != client || r.Server("a") != server {
 		t.Error("two sets of counters for one name")
 	}
-	if r.Client("a") == r.Server("a") {
+	if client == server {
 		t.Error("client and server share counters")
 	}
-	if s := r.Client("a"); s.Route("x") != s.Route("x") || s.Route("x") == s.Route("y") {
+	if x := client.Route("x"); client.Route("x") != x || client.Route("y") == x {
 		t.Error("routes are not told apart by their name")
 	}
-	if s := r.Server("a"); s.Route("x") != s.Route("y") {
+	if x := server.Route("x"); server.Route("y") != x {
 		t.Error("a server's routes are told apart, and the metric has no attribute for it")
 	}
 }

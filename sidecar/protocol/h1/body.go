@@ -52,6 +52,17 @@ func (b *body) done() bool {
 	return false
 }
 
+// bulk is how many bytes are certain to be content, from here on.
+func (b *body) bulk() int64 {
+	switch {
+	case b.kind == bodyLength, b.kind == bodyChunked && b.at == inData:
+		return b.left
+	case b.kind == bodyUntilClose:
+		return 1 << 62
+	}
+	return 0
+}
+
 // next reads the next run of p: n bytes that are all content (data) or all
 // framing. n == 0 without an error means that p ends inside the trailer
 // section, which is judged as a whole; call again with more. It must not be

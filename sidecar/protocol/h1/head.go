@@ -188,7 +188,6 @@ type field struct {
 
 func (f field) name(b []byte) []byte  { return b[f.start:f.nameEnd] }
 func (f field) value(b []byte) []byte { return b[f.valueAt:f.valTo] }
-func (f field) line(b []byte) []byte  { return b[f.start:f.end] }
 
 // head is what requests and responses share. Offsets point into the bytes that
 // were parsed; they hold as long as those bytes do.

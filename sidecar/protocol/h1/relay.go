@@ -36,9 +36,8 @@ func (s *session) pumpRequest() {
 		if n > 0 {
 			s.pass(u, s.down.in[:n])
 			s.down.used(n)
-			if s.reqDone = s.reqBody.done(); s.reqDone {
-				s.down.settle()
-				s.requestDone()
+			if s.reqBody.done() {
+				s.requestRead()
 			}
 			continue
 		}
@@ -46,7 +45,7 @@ func (s *session) pumpRequest() {
 			s.badRequestBody(err.(Problem))
 			return
 		}
-		more, err := s.down.fill()
+		more, err := s.readRequest(u)
 		switch {
 		case more:
 		case err != nil:
@@ -62,6 +61,26 @@ func (s *session) pumpRequest() {
 			return
 		}
 	}
+}
+
+// readRequest reads more of the request; long content goes on at once.
+func (s *session) readRequest(u *upstream) (bool, error) {
+	if len(s.down.in) > 0 || s.reqBody.bulk() <= readSize {
+		return s.down.fill()
+	}
+	more, err := s.down.bulk(&s.reqBody, s.srv.Limits, func(p []byte) { s.pass(u, p) })
+	if more && s.reqBody.done() {
+		s.requestRead()
+	}
+	return more, err
+}
+
+// readResponse reads more of the answer; long content goes on at once.
+func (s *session) readResponse(u *upstream) (bool, error) {
+	if len(u.in) > 0 || s.resp.phase != rsBody || s.resp.body.bulk() <= readSize {
+		return u.fill()
+	}
+	return u.bulk(&s.resp.body, s.srv.Limits, func(p []byte) { s.send(p) })
 }
 
 // pass sends body bytes upstream and keeps them for another attempt while they fit.
@@ -148,7 +167,7 @@ func (s *session) pumpResponse() {
 		if progress || s.state != stCall || s.up != u {
 			continue
 		}
-		more, err := u.fill()
+		more, err := s.readResponse(u)
 		if more {
 			s.resp.touched = true
 			s.progress()
@@ -343,8 +362,10 @@ func (s *session) answered() {
 	}
 }
 
-// requestDone follows the last byte of the request.
-func (s *session) requestDone() {
+// requestRead follows the last byte of the request.
+func (s *session) requestRead() {
+	s.reqDone = true
+	s.down.settle()
 	if s.resp.phase == rsDone {
 		s.finish(s.srv.now(), true)
 	}

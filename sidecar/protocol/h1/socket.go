@@ -98,6 +98,25 @@ func (k *socket) settle() {
 	}
 }
 
+// bulk reads content of a body, with nothing in, in reads larger than a head's
+// and gives it to pass. It returns false when nothing came, as fill does.
+func (k *socket) bulk(b *body, lim Limits, pass func([]byte)) (bool, error) {
+	if !k.readable || k.eof {
+		return false, nil
+	}
+	buf := bigs.Get().(*[bigSize]byte)
+	defer bigs.Put(buf)
+	room := int(min(b.bulk(), bigSize))
+	n, err := k.read(buf[:room])
+	if n == 0 {
+		return false, err
+	}
+	k.short = n < room
+	_, _, _ = b.next(buf[:n], lim) // content only: nothing that could be wrong
+	pass(buf[:n])
+	return true, nil
+}
+
 // full reports whether no more can be read until some of in is used.
 func (k *socket) full() bool { return len(k.in) >= readSize }
 
