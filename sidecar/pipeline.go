@@ -50,7 +50,6 @@ func (p *Proxy) assemble(ctx context.Context) {
 	app := p.appAuthority()
 	in.Server = true
 	in.Lookup = func([]byte) *call.Authority { return app }
-	in.Original = nil // whatever was called here, the application is meant
 	in.Opaque = p.opaqueToApp
 	p.inbound = h1.NewServer(ctx, in, p.epoch)
 }

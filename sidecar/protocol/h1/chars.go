@@ -5,7 +5,7 @@ const (
 	tchar    = 1 << iota // RFC 9110 section 5.6.2: field names, methods
 	vchar                // what a field value may hold: VCHAR, obs-text, SP, HTAB
 	uriChar              // RFC 3986 and the characters that clients leave unescaped; no '#'
-	hostChar             // RFC 3986 reg-name and IPv4address
+	hostChar             // RFC 3986 reg-name without escapes, and IPv4address
 	hexDigit
 )
 
@@ -18,7 +18,7 @@ var class = func() (t [256]uint8) {
 	const alnum = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	set(alnum+"!#$%&'*+-.^_`|~", tchar)
 	set(alnum+"-._~!$&'()*+,;=:@/?%[]|^{}\"<>\\`", uriChar)
-	set(alnum+"-._~!$&'()*+,;=%", hostChar)
+	set(alnum+"-._~!$&'()*+,;=", hostChar)
 	set("0123456789abcdefABCDEF", hexDigit)
 	for c := range 256 {
 		if c == '\t' || c >= 0x20 && c != 0x7f {

@@ -44,7 +44,7 @@ type Config struct {
 	// its head; IdleTimeout the time between two requests; StreamIdle that
 	// without a byte in a call whose route has no timeout; SniffTimeout how
 	// long a redirected connection may be silent before it is taken for one
-	// on which the server speaks first.
+	// on which the server speaks first (on others the next byte decides).
 	HeadTimeout, IdleTimeout, StreamIdle, SniffTimeout time.Duration
 }
 

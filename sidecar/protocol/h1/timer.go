@@ -54,7 +54,12 @@ func (s *session) onTimer() {
 	case dueLinger:
 		s.closeDown()
 	case dueSniff:
-		s.opaque()
+		if s.original.IsValid() {
+			s.opaque()
+		} else {
+			// Not redirected: a client that has nothing to say yet.
+			s.arm(dueIdle, now+int64(s.srv.IdleTimeout), now)
+		}
 	}
 }
 
