@@ -17,6 +17,7 @@ type load struct {
 	Addr        string // IPv4 host:port
 	Host        string // of the Host header
 	Rate        float64
+	Burst       int // so many are due at once, at Rate all the same; 0 is 1
 	Connections int
 	Duration    time.Duration
 }
@@ -152,7 +153,8 @@ func (g *generator) send(now, end time.Time) error {
 	for len(g.idle) > 0 && !g.finished(now, end) {
 		at := now
 		if g.total > 0 {
-			at = g.start.Add(time.Duration(float64(g.due) / g.Rate * float64(time.Second)))
+			first := g.due - g.due%max(g.Burst, 1)
+			at = g.start.Add(time.Duration(float64(first) / g.Rate * float64(time.Second)))
 			if wait := at.Sub(now); wait > 0 {
 				return g.wake(wait)
 			}

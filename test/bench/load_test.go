@@ -78,6 +78,24 @@ func TestStallCounts(t *testing.T) {
 	}
 }
 
+// Requests of a burst go out together, and the rate is the same.
+func TestBurst(t *testing.T) {
+	var now atomic.Int64
+	all := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if now.Add(1) == 8 {
+			close(all)
+		}
+		<-all // hangs unless eight are sent before one is answered
+		io.WriteString(w, theBody)
+	}))
+	defer server.Close()
+	r, err := load{Addr: server.Listener.Addr().String(), Host: "a", Rate: 200, Burst: 8, Connections: 8, Duration: 120 * time.Millisecond}.run()
+	if err != nil || r.OK != 24 || r.Failed != 0 || r.Seconds < 0.08 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestSaturated(t *testing.T) {
 	var most, now atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -62,7 +62,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r := &rig{root: root, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs}
+	r := &rig{root: root, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, progress: stderr}
 	chosen, versions, err := r.choose(o.only, stderr)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if busy := busyNow(); busy != "" {
 		fmt.Fprintln(stderr, busy)
 	}
-	samples, err := r.rounds(ctx, o, chosen, stderr)
+	samples, err := r.rounds(ctx, o, chosen)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
@@ -99,19 +99,20 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // rounds runs every load against every proxy in turn, so that what the machine
 // does otherwise meets all of them alike.
-func (r *rig) rounds(ctx context.Context, o options, chosen []proxy, stderr io.Writer) ([]sample, error) {
+func (r *rig) rounds(ctx context.Context, o options, chosen []proxy) ([]sample, error) {
 	var samples []sample
 	for round := range o.rounds {
 		for _, name := range o.loads {
 			for _, p := range chosen {
+				fmt.Fprintf(r.progress, "round %d of %d  %-9s  %-7s  ", round+1, o.rounds, name, p.name)
 				s, err := r.measure(ctx, p, o.load(name))
 				if err != nil {
+					fmt.Fprintln(r.progress)
 					return nil, err
 				}
 				s.Round, s.Load = round+1, name
 				samples = append(samples, s)
-				fmt.Fprintf(stderr, "round %d of %d  %-9s  %-7s  %6.1f µs/req  %6.0f req/s  p99 %.2f ms  %s\n",
-					s.Round, o.rounds, s.Load, s.Proxy, s.CPU, float64(s.OK)/s.Seconds, s.P99, s.Failure)
+				fmt.Fprintf(r.progress, "%.1f µs/req  %.0f req/s  p99 %.2f ms  %s\n", s.CPU, float64(s.OK)/s.Seconds, s.P99, s.Failure)
 			}
 		}
 	}
@@ -163,9 +164,9 @@ func machine(o options, backend string) string {
 	var u unix.Utsname
 	unix.Uname(&u) // left empty if it fails
 	return fmt.Sprintf("%d CPUs, Linux %.20s, %s; %s on %d addresses\n"+
-		"HTTP/1.1, %d connections, bodies of %d bytes; fixed is %.0f requests/s; %d rounds of %v\n",
+		"HTTP/1.1, %d connections, bodies of %d bytes; fixed is %.0f requests/s, %d at once; %d rounds of %v\n",
 		runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), backend, backends,
-		o.connections, len(theBody), o.rate, o.rounds, o.duration)
+		o.connections, len(theBody), o.rate, o.burst, o.rounds, o.duration)
 }
 
 // busyNow warns where others use the machine.

@@ -77,7 +77,7 @@ func TestInterrupted(t *testing.T) {
 		t.Skip("nginx is not there")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &rig{root: root, dir: t.TempDir(), paths: map[string]string{}}
+	r := &rig{root: root, dir: t.TempDir(), paths: map[string]string{}, progress: t.Output()}
 	if r.sink, err = startSink(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestOptions(t *testing.T) {
 	if err != nil || len(o.only) != 2 || len(o.loads) != 1 || !o.check || o.load(saturated).Rate != 0 || o.load(fixed).Rate != 4000 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, bad := range []string{"--only=squid", "--load=half", "--duration=1ms", "--rounds=0", "--rate=NaN", "--connections=0", "--gomaxprocs=-1", "x"} {
+	for _, bad := range []string{"--only=squid", "--load=half", "--duration=1ms", "--rounds=0", "--rate=NaN", "--burst=0", "--connections=0", "--gomaxprocs=-1", "x"} {
 		if _, err := parseOptions([]string{bad}, t.Output()); err == nil || !strings.Contains(err.Error(), "accepted") {
 			t.Errorf("%s: %v", bad, err)
 		}
@@ -133,5 +133,29 @@ func TestRender(t *testing.T) {
 		if err != nil || strings.Contains(string(b), "<no value>") || !strings.Contains(string(b), "127.0.0.1") {
 			t.Errorf("%s: %v\n%s", f.Name(), err, b)
 		}
+	}
+}
+
+// The commands that docs/performance.md shows are ones that this program takes.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(page)) {
+		cmd, ok := strings.CutPrefix(line, "go run ./test/bench")
+		if !ok {
+			continue
+		}
+		cmd, _, _ = strings.Cut(cmd, "#")
+		cmd, _, _ = strings.Cut(cmd, ">")
+		if _, err := parseOptions(strings.Fields(cmd), t.Output()); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		n++
+	}
+	if n == 0 {
+		t.Error("no command found")
 	}
 }

@@ -15,6 +15,7 @@ type options struct {
 	duration    time.Duration
 	rounds      int
 	rate        float64
+	burst       int
 	connections int
 	only        []string // proxies; empty: all that are there
 	loads       []string
@@ -30,6 +31,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "of one run, after a warm-up of "+warmUp.String())
 	f.IntVar(&o.rounds, "rounds", 5, "runs of each proxy under each load, interleaved")
 	f.Float64Var(&o.rate, "rate", 4000, "requests a second of the fixed load")
+	f.IntVar(&o.burst, "burst", 1, "requests of the fixed load that are due at the same moment")
 	f.IntVar(&o.connections, "connections", 16, "client connections")
 	f.StringVar(&only, "only", "", "proxies, such as ours,envoy (default all that are there)")
 	f.StringVar(&loads, "load", fixed+","+saturated, "fixed, saturated or both")
@@ -66,6 +68,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if !(o.rate >= 1 && o.rate <= 1e6) {
 		errs = append(errs, fmt.Errorf("--rate %v: 1 to 1000000 is accepted", o.rate))
 	}
+	if o.burst < 1 || o.burst > 1000 {
+		errs = append(errs, fmt.Errorf("--burst %d: 1 to 1000 is accepted", o.burst))
+	}
 	if o.connections < 1 || o.connections > 1000 {
 		errs = append(errs, fmt.Errorf("--connections %d: 1 to 1000 is accepted", o.connections))
 	}
@@ -79,7 +84,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 func (o options) load(name string) load {
 	l := load{Connections: o.connections, Duration: o.duration}
 	if name == fixed {
-		l.Rate = o.rate
+		l.Rate, l.Burst = o.rate, o.burst
 	}
 	return l
 }

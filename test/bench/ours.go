@@ -55,5 +55,10 @@ func startOurs(ctx context.Context, r *rig, dir string) (*running, error) {
 		meshd.stop()
 		return nil, err
 	}
-	return begin(ctx, sidecar, outbound, meshd)
+	run, err := begin(ctx, sidecar, outbound, meshd)
+	if err != nil {
+		return nil, err
+	}
+	run.admin = ", admin " + admin
+	return run, nil
 }

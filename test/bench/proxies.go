@@ -37,6 +37,7 @@ func proxies() []proxy {
 // A running proxy has one process that is measured and perhaps others.
 type running struct {
 	listen  string // host:port to send the load to
+	admin   string // where to profile it, for the progress
 	process *process
 	others  []*process
 }
@@ -53,7 +54,7 @@ const authority = "checkout:8080"
 
 // begin waits until p answers for authority.
 func begin(ctx context.Context, p *process, listen string, others ...*process) (*running, error) {
-	r := &running{listen, p, others}
+	r := &running{listen: listen, process: p, others: others}
 	if err := p.ready(ctx, "http://"+listen+"/", authority); err != nil {
 		r.stop()
 		return nil, err

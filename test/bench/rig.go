@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -24,6 +25,7 @@ type rig struct {
 	gomaxprocs int // of ours; 0: as Go decides
 	sink       *sink
 	backends   []string
+	progress   io.Writer
 	runs       int
 }
 
@@ -55,6 +57,7 @@ func (r *rig) measure(ctx context.Context, p proxy, l load) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
+	fmt.Fprintf(r.progress, "pid %d%s  ", run.process.pid, run.admin)
 	s, err := loaded(ctx, run, l)
 	run.stop() // flushes spans
 	if err != nil {
@@ -113,7 +116,7 @@ func (l load) child(ctx context.Context) (report, error) {
 		return report{}, err
 	}
 	cmd := exec.CommandContext(ctx, self, "load", l.Addr, l.Host,
-		strconv.FormatFloat(l.Rate, 'g', -1, 64), strconv.Itoa(l.Connections), l.Duration.String())
+		strconv.FormatFloat(l.Rate, 'g', -1, 64), strconv.Itoa(l.Burst), strconv.Itoa(l.Connections), l.Duration.String())
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -134,14 +137,15 @@ func (l load) child(ctx context.Context) (report, error) {
 
 // loadMain is the child's side of it.
 func loadMain(args []string) error {
-	if len(args) != 5 {
-		return fmt.Errorf("load: want ADDR HOST RATE CONNECTIONS DURATION, not %q", args)
+	if len(args) != 6 {
+		return fmt.Errorf("load: want ADDR HOST RATE BURST CONNECTIONS DURATION, not %q", args)
 	}
 	l := load{Addr: args[0], Host: args[1]}
-	var errs [3]error
+	var errs [4]error
 	l.Rate, errs[0] = strconv.ParseFloat(args[2], 64)
-	l.Connections, errs[1] = strconv.Atoi(args[3])
-	l.Duration, errs[2] = time.ParseDuration(args[4])
+	l.Burst, errs[1] = strconv.Atoi(args[3])
+	l.Connections, errs[2] = strconv.Atoi(args[4])
+	l.Duration, errs[3] = time.ParseDuration(args[5])
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("load: %w", err)
