@@ -127,7 +127,7 @@ func (p *Proxy) start(ctx context.Context) error {
 		p.work.Go(func() { p.member.watch(ctx) })
 	}
 	p.work.Go(func() { p.sweep(ctx) })
-	p.work.Go(func() { trim(ctx) })
+	p.work.Go(func() { keepSmall(ctx, p.cfg.Getenv) })
 	p.serving.Store(true)
 	return nil
 }

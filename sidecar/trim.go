@@ -11,20 +11,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trimAfter is when start-up is over: connected, and the first calls made.
-const trimAfter = 2 * time.Second
+const (
+	// trimAfter is when start-up is over: connected, and the first calls made.
+	trimAfter = 2 * time.Second
+	trimEvery = 10 * time.Second
+	// gcPercent halves the heap at which a collection runs: a call allocates
+	// nothing, so that collections are rare at any size.
+	gcPercent = 50
+)
 
-// trim gives memory back once start-up is over. Most of a fresh process's
-// resident set is program text and read-only data that initialisation touched
-// and nothing needs again: clean pages of the executable, which the kernel
-// reads again, from its cache, if they are needed after all. With the heap that
-// start-up left, that is half of a sidecar's resident set.
-func trim(ctx context.Context) {
-	sleep(ctx, trimAfter)
-	if ctx.Err() != nil {
-		return
+// keepSmall keeps the resident set to what serving calls needs. GOGC, where it
+// is set, has its way.
+func keepSmall(ctx context.Context, getenv func(string) string) {
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
+	sleep(ctx, trimAfter)
 	debug.FreeOSMemory()
+	for ctx.Err() == nil {
+		trim()
+		sleep(ctx, trimEvery)
+	}
+}
+
+// trim gives clean pages of the executable back: program text and read-only
+// data that start-up, or something else rare, has touched. They are two thirds
+// of a fresh process's resident set. The kernel maps those that are needed
+// again from its cache; that takes about a hundred minor faults.
+func trim() {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return // no /proc: nothing is lost

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/meshd/meshd/sidecar"
@@ -15,6 +16,11 @@ import (
 var version = "dev"
 
 func main() {
+	// The heap profiler's tables are a megabyte. GODEBUG=memprofilerate=4096,
+	// or any rate but the default, turns it on.
+	if runtime.MemProfileRate == 512<<10 {
+		runtime.MemProfileRate = 0
+	}
 	// The first signal drains; a second one ends at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	force, end := context.WithCancel(context.Background())
