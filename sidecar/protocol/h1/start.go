@@ -1,0 +1,127 @@
+package h1
+
+import (
+	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+// startCall begins on the request whose head lies in in.
+func (s *session) startCall() {
+	r := &s.req
+	s.seq++
+	s.method, s.http10 = r.method, r.http10
+	s.keep = r.keep()
+	s.upgrade = r.upgradeTo(s.down.in) != nil
+	s.reqBody = r.body()
+	s.reqDone = s.reqBody.done() && s.method != mConnect
+	s.draining = false
+	s.resp = respState{}
+	s.deadline = 0
+	if len(r.authority) == 0 && !s.original.IsValid() {
+		s.refuse(errHost)
+		return
+	}
+	if a := s.srv.Lookup(r.authority); a != nil {
+		s.begin(a, s.srv.now())
+		return
+	}
+	s.state = stRoute
+	seq := s.seq
+	s.srv.Resolve(string(r.authority), s.original, func(a *call.Authority, e stats.ErrorType) {
+		defer s.recover()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.seq != seq || s.state != stRoute {
+			return
+		}
+		if a == nil {
+			s.noRoute(e)
+		} else {
+			s.begin(a, s.srv.now())
+		}
+		s.advance()
+	})
+}
+
+// noRoute answers a call to what is not known and may not pass.
+func (s *session) noRoute(e stats.ErrorType) {
+	name := string(s.req.authority)
+	s.down.used(s.headLen)
+	switch e {
+	case stats.ErrHTTPRequestDenied:
+		s.reply(403, e, name+" is not in the mesh, and the outbound policy is deny", false)
+	case stats.ErrProxyLoopDetected:
+		s.reply(508, e, name+" leads back to this sidecar", false)
+	case stats.ErrDestinationNotFound:
+		s.reply(503, e, name+" is not in the mesh and not a host that can be looked up", false)
+	default:
+		status := e.Status()
+		if status == 0 {
+			status = 503
+		}
+		s.reply(status, e, name+" could not be resolved", false)
+	}
+}
+
+// begin starts the call on its route, with the head still in in.
+func (s *session) begin(a *call.Authority, now int64) {
+	r, in := &s.req, s.down.in
+	route := a.Match(r.path)
+	if route == nil {
+		name := a.Name
+		s.down.used(s.headLen)
+		s.reply(404, stats.ErrDestinationNotFound, "no route of "+name+" matches the path", false)
+		return
+	}
+	parent, has := s.parent()
+	err := s.call.Begin(s.srv.Tracer, route, parent, has, now)
+	s.inCall = true
+	s.state = stCall
+	if s.call.Sampled() {
+		s.call.Describe(r.name, r.path, []byte(s.peerAddr()), r.traceState(in))
+	}
+	var trace [55]byte
+	h := hop{traceparent: s.call.Context.AppendTraceparent(trace[:0]), via: route.Via, forwarded: route.Forwarded}
+	if h.forwarded != resource.ForwardedNone {
+		h.peer = s.peerAddr()
+	}
+	if s.sentBuf == nil {
+		s.sentBuf = buffers.Get().(*buffer)
+	}
+	s.sent, s.traceAt = r.appendRequest(s.sentBuf[:0], in, &h)
+	s.down.used(s.headLen)
+	s.overflow, s.offered = false, false
+	s.replay = route.Retry.Attempts > 0 && s.method.idempotent()
+	s.absorb()
+	if s.reqDone {
+		s.down.settle()
+	}
+	if err != stats.ErrNone {
+		s.failCall(now, err, "")
+		return
+	}
+	s.callEnd = 0
+	if route.Timeout > 0 && !s.upgrade && s.method != mConnect {
+		s.callEnd = now + int64(route.Timeout)
+	}
+	s.nextAttempt(now)
+}
+
+// absorb appends body bytes that are at hand to the head, so that a small
+// request is one write.
+func (s *session) absorb() {
+	if s.reqDone || len(s.down.in) == 0 || s.method == mConnect {
+		return
+	}
+	if len(s.sent)+len(s.down.in) > cap(s.sent) {
+		return
+	}
+	n, err := take(&s.reqBody, s.down.in, s.srv.Limits)
+	if err != nil {
+		return // pumpRequest meets it again: take stops before what is wrong
+	}
+	s.sent = append(s.sent, s.down.in[:n]...)
+	s.down.used(n)
+	s.reqDone = s.reqBody.done()
+}
