@@ -1,0 +1,3 @@
+package chaos
+
+func crowd() error { return nil }
