@@ -1,0 +1,101 @@
+package call
+
+import (
+	"testing"
+
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+)
+
+func attributeOf(s tracing.Span, key string) string {
+	for _, a := range s.Attributes {
+		if string(a.Key) == key {
+			return a.Value.Emit()
+		}
+	}
+	return ""
+}
+
+func TestSpansOfACall(t *testing.T) {
+	f := setUp(t, policy, 1, "10.0.0.1:80", "10.0.0.2:80")
+	c := f.begin(t)
+	whole := c.Context
+	c.Describe([]byte("PURGE"), []byte("/a?b"), []byte("10.9.9.9"), []byte("k=v"))
+	first := c.Pick(2)
+	told := c.Context
+	c.Done(3, 0, stats.ErrConnectionTerminated, 1)
+	c.Retry(3, stats.RetryReset, true)
+	c.Pick(4)
+	c.Done(5, 200, stats.ErrNone, 1)
+	c.End(6, 200, stats.ErrNone)
+	if len(f.spans) != 3 {
+		t.Fatalf("%d spans", len(f.spans))
+	}
+	a, b, all := f.spans[0], f.spans[1], f.spans[2]
+	if all.Context != whole || all.Parent.Valid() || all.RemoteParent || a.Parent != whole || b.Parent != whole || a.Context != told || a.Context == b.Context {
+		t.Errorf("%+v\n%+v\n%+v", a, b, all)
+	}
+	for _, tc := range []struct {
+		span      tracing.Span
+		key, want string
+	}{
+		{a, "error.type", "connection_terminated"},
+		{a, "network.peer.address", first.Addr.Addr().String()},
+		{a, "http.request.resend_count", ""},
+		{b, "http.request.resend_count", "1"},
+		{b, string(tracing.MeshRetryReason), "reset"},
+		{b, "http.response.status_code", "200"},
+		{all, "http.response.status_code", "200"},
+		{all, "error.type", ""},
+		{all, "url.path", "/a"},
+		{all, "url.query", "b"},
+		{all, "server.address", "checkout"},
+		{all, "server.port", "80"},
+		{all, "http.request.method", "_OTHER"},
+		{all, "http.request.method_original", "PURGE"},
+		{all, "client.address", "10.9.9.9"},
+	} {
+		if got := attributeOf(tc.span, tc.key); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.key, got, tc.want)
+		}
+	}
+	if !a.Failed || b.Failed || all.Failed || len(all.Events) != 1 || all.TraceState != "k=v" {
+		t.Errorf("failed %v %v %v, events %v", a.Failed, b.Failed, all.Failed, all.Events)
+	}
+	f.rest(t, 1)
+}
+
+// A server's span fails from 500 up only, and stands for its attempt too.
+func TestServerSpan(t *testing.T) {
+	for status, failed := range map[int]bool{200: false, 404: false, 500: true} {
+		f := setUp(t, policy, 1, "10.0.0.1:80")
+		f.route.Server = true
+		c := f.begin(t)
+		before := c.Context
+		c.Pick(1)
+		if c.Context != before {
+			t.Error("the application is told another span")
+		}
+		c.Done(1, status, stats.ErrNone, 1)
+		c.End(2, status, stats.ErrNone)
+		if len(f.spans) != 1 || f.spans[0].Kind != tracing.KindServer || f.spans[0].Failed != failed {
+			t.Errorf("%d: %+v", status, f.spans)
+		}
+	}
+}
+
+// A call that is not sampled allocates nothing.
+func TestUnsampledCallAllocatesNothing(t *testing.T) {
+	f := setUp(t, policy, 0, "10.0.0.1:80", "10.0.0.2:80")
+	var c Call
+	n := testing.AllocsPerRun(1000, func() {
+		c.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1)
+		c.Describe(nil, nil, nil, nil)
+		c.Pick(2)
+		c.Done(3, 200, stats.ErrNone, 1)
+		c.End(4, 200, stats.ErrNone)
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
