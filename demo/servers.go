@@ -146,7 +146,7 @@ func serversFigure(cfg ExperimentConfig, steps []spread) chart.Figure {
 		}
 	}
 	return chart.Figure{
-		Title:       fmt.Sprintf("Servers added under %.0f calls a second", cfg.Rate),
+		Title:       fmt.Sprintf("Servers added, %.0f calls/s", cfg.Rate),
 		Description: "Calls a second of each instance, and latency, for one to six servers; the meshctl demo prints the same as a table.",
 		Width:       640, Height: 420,
 		X: chart.Axis{Label: "servers", Categories: names},
