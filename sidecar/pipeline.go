@@ -27,7 +27,7 @@ const opaqueIdle = time.Hour
 //	inbound   the same, with one route, one endpoint (the application), no
 //	          retries and a server's span
 func (p *Proxy) assemble(ctx context.Context) {
-	tracer := &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch}
+	tracer := &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing()}
 	common := h1.Config{
 		Original: listener.OriginalDst,
 		Relay:    relayBytes,

@@ -19,6 +19,9 @@ type Tracer struct {
 	Sampler *tracing.Sampler
 	Emit    func(tracing.Span) // never blocks
 	Epoch   time.Time          // what the engine's clock counts from
+	// Off says that spans go nowhere: no trace is started, continued or decided
+	// on, and traceparent and tracestate are to go through as they came.
+	Off bool
 }
 
 // A Call is one call from its route to its outcome. It is a value that its
@@ -29,7 +32,7 @@ type Tracer struct {
 // with Retry asked before a further Pick.
 type Call struct {
 	Route   *Route
-	Context tracing.SpanContext // what the next hop is told; changes with each sampled attempt
+	Context tracing.SpanContext // what the next hop is told, unless Tracer.Off; changes with each sampled attempt
 	Start   int64               // ns on the engine's clock
 
 	tracer   *Tracer
@@ -47,7 +50,9 @@ type Call struct {
 // it may not go on; End is due all the same.
 func (c *Call) Begin(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) stats.ErrorType {
 	*c = Call{Route: r, Start: now, tracer: t}
-	c.Context = t.Sampler.Start(parent, hasParent, r.TraceRatio)
+	if !t.Off {
+		c.Context = t.Sampler.Start(parent, hasParent, r.TraceRatio)
+	}
 	if c.Context.Sampled() {
 		c.span = &record{call: c.Context, parent: parent}
 	}

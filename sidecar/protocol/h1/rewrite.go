@@ -66,6 +66,7 @@ func (h *head) traceState(b []byte) []byte {
 // hop is what a relay adds to the heads that it passes on.
 type hop struct {
 	traceparent []byte // replaces the client's; nil: the client's stays
+	newTrace    bool   // the client's tracestate, which belongs to no trace, is dropped
 	via         bool
 	forwarded   resource.Forwarded
 	peer        string // the client's address, for forwarded
@@ -98,6 +99,9 @@ func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt in
 	dst = r.copyFields(dst, b, func(f *field) bool {
 		switch f.known {
 		case hOther:
+			if hop.newTrace && equalFold(f.name(b), "tracestate") {
+				return false
+			}
 			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hHost:
 			return !replaceHost

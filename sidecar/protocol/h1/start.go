@@ -3,6 +3,7 @@ package h1
 import (
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -78,11 +79,18 @@ func (s *session) begin(a *call.Authority, now int64) {
 	err := s.call.Begin(s.srv.Tracer, route, parent, has, now)
 	s.inCall = true
 	s.state = stCall
-	if s.call.Sampled() {
-		s.call.Describe(r.name, r.path, []byte(s.peerAddr()), r.traceState(in))
+	h := hop{via: route.Via, forwarded: route.Forwarded}
+	var trace [tracing.TraceparentLen]byte
+	if !s.srv.Tracer.Off {
+		h.traceparent, h.newTrace = s.call.Context.AppendTraceparent(trace[:0]), !has
 	}
-	var trace [55]byte
-	h := hop{traceparent: s.call.Context.AppendTraceparent(trace[:0]), via: route.Via, forwarded: route.Forwarded}
+	if s.call.Sampled() {
+		var state []byte
+		if has {
+			state = r.traceState(in)
+		}
+		s.call.Describe(r.name, r.path, []byte(s.peerAddr()), state)
+	}
 	if h.forwarded != resource.ForwardedNone {
 		h.peer = s.peerAddr()
 	}
@@ -91,7 +99,7 @@ func (s *session) begin(a *call.Authority, now int64) {
 	}
 	s.sent, s.traceAt = r.appendRequest(s.sentBuf[:0], in, &h)
 	s.down.used(s.headLen)
-	s.overflow, s.offered = false, false
+	s.overflow, s.offered, s.lastErr = false, false, stats.ErrNone
 	s.replay = route.Retry.Attempts > 0 && s.method.idempotent()
 	s.absorb()
 	if s.reqDone {
