@@ -93,7 +93,7 @@ func (p *Proxy) start(ctx context.Context) error {
 	}
 	p.telemetry, err = tracing.Setup(ctx, tracing.Options{
 		ServiceName: p.cfg.Service, Namespace: p.cfg.Namespace, InstanceID: p.cfg.Instance, Version: p.cfg.Version,
-		MeshdAddr: p.cfg.Meshd, Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
+		MeshdAddr: p.cfg.Meshd, Dial: p.telemetryDial(), Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
 	})
 	if err != nil {
 		return err
@@ -187,6 +187,14 @@ func (p *Proxy) own(a netip.AddrPort) bool {
 // dial reaches the control plane around our own redirection.
 func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return p.dialer.DialContext(ctx, "tcp", addr)
+}
+
+// telemetryDial does the same for exporters, where sockets are marked at all.
+func (p *Proxy) telemetryDial() func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if p.dialer.Control == nil {
+		return nil
+	}
+	return p.dialer.DialContext
 }
 
 func (p *Proxy) serve(ls []*listener.Listener, srv *h1.Server) {

@@ -81,11 +81,11 @@ func newMetricExporter(ctx context.Context, o otlp) (metric.Exporter, func(), er
 // newMeshdExporter makes the exporter that meshd's MetricsService reads. It
 // neither retries nor goes through an HTTP proxy, and finds a meshd that comes
 // back within two seconds.
-func newMeshdExporter(ctx context.Context, addr string) (metric.Exporter, func(), error) {
+func newMeshdExporter(ctx context.Context, addr string, dial dialFunc) (metric.Exporter, func(), error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, nil, fmt.Errorf("tracing: meshd's address %q: accepted is HOST:PORT", addr)
 	}
-	conn, err := grpc.NewClient(addr,
+	conn, err := grpc.NewClient(addr, append(dial.grpc(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -93,7 +93,7 @@ func newMeshdExporter(ctx context.Context, addr string) (metric.Exporter, func()
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: meshdTimeout,
-		}))
+		}))...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: meshd at %s: %w", addr, err)
 	}
@@ -106,12 +106,26 @@ func newMeshdExporter(ctx context.Context, addr string) (metric.Exporter, func()
 	return exporter, func() { conn.Close() }, err
 }
 
+// A dialFunc opens a TCP connection; nil: as Go does.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// grpc are the options that make gRPC use it; gRPC then takes no proxy from
+// the environment.
+func (d dialFunc) grpc() []grpc.DialOption {
+	if d == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+		return d(ctx, "tcp", addr)
+	})}
+}
+
 func (o otlp) dial() (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if o.tls != nil {
 		creds = credentials.NewTLS(o.tls)
 	}
-	options := []grpc.DialOption{grpc.WithTransportCredentials(creds)}
+	options := append(o.dialer.grpc(), grpc.WithTransportCredentials(creds))
 	if o.gzip {
 		// The exporters import the compressor.
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor("gzip")))
@@ -125,6 +139,7 @@ func (o otlp) dial() (*grpc.ClientConn, error) {
 
 func (o otlp) httpClient() (*http.Client, func()) {
 	transport := &http.Transport{
+		DialContext:         o.dialer,
 		Proxy:               http.ProxyFromEnvironment,
 		TLSClientConfig:     o.tls,
 		TLSHandshakeTimeout: o.timeout,

@@ -27,6 +27,8 @@ type otlp struct {
 	timeout  time.Duration
 	gzip     bool
 	tls      *tls.Config // nil for http
+	// dialer is Options.Dial.
+	dialer dialFunc
 }
 
 func (e *env) otlp(signal, path string) otlp {

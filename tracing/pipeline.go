@@ -70,7 +70,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, identity []attribute.KeyValu
 	if o.MeshdAddr == "" {
 		return nil
 	}
-	exporter, free, err := newMeshdExporter(ctx, o.MeshdAddr)
+	exporter, free, err := newMeshdExporter(ctx, o.MeshdAddr, o.Dial)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,9 @@ type Options struct {
 	MeshdAddr string
 	// MeshdInterval is a second if zero.
 	MeshdInterval time.Duration
+	// Dial opens the exporters' TCP connections; nil: as Go does. A sidecar
+	// marks its own here, so that redirection leaves them alone.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Producers are read at every export, possibly by two exporters at once.
 	Producers []metric.Producer
 	// Logger hears of failing exporters, rarely; nil discards it.
@@ -81,6 +85,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tracing: resource: %w", err)
 	}
+	s.tracesOTLP.dialer, s.metricsOTLP.dialer = o.Dial, o.Dial
 	t := &Telemetry{
 		sampler:  s.sampler,
 		capacity: int64(s.batch.queue),
