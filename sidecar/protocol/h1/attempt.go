@@ -16,7 +16,11 @@ func (s *session) nextAttempt(now int64) {
 	s.resp = respState{}
 	ep := s.call.Pick(now)
 	if ep == nil {
-		s.failCall(now, stats.ErrDestinationUnavailable, "")
+		e := stats.ErrDestinationUnavailable
+		if s.lastErr != stats.ErrNone {
+			e = s.lastErr // nobody is left to try: what went wrong says more
+		}
+		s.failCall(now, e, "")
 		return
 	}
 	s.armCall(now)
@@ -227,6 +231,7 @@ func (s *session) attemptFailed(now int64, e stats.ErrorType, reason stats.Retry
 		s.call.Done(now, 0, e, now-s.call.Began())
 	}
 	if again {
+		s.lastErr = e
 		if d, ok := s.call.Retry(now, reason, s.replayable()); ok {
 			s.retryAfter(d, now)
 			return

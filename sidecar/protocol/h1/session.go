@@ -66,9 +66,10 @@ type session struct {
 	sentBuf  *buffer
 	sent     []byte
 	traceAt  int
-	overflow bool // body bytes were passed on that sent does not hold
-	replay   bool // keep body bytes in sent
-	offered  bool // something of the request was given to an attempt's connection
+	overflow bool            // body bytes were passed on that sent does not hold
+	replay   bool            // keep body bytes in sent
+	offered  bool            // something of the request was given to an attempt's connection
+	lastErr  stats.ErrorType // of the attempt before, if it had one
 
 	res     response // the head at hand; its fields' storage is used again
 	call    call.Call

@@ -100,6 +100,11 @@ func (s *session) timedOut(now int64, attempt bool) {
 	if !s.inCall {
 		return
 	}
+	if s.resp.phase == rsDone {
+		s.finish(now, false) // answered; the rest of the request is nobody's
+		s.advance()
+		return
+	}
 	if s.resp.committed {
 		s.cutAnswer(stats.ErrHTTPResponseTimeout)
 		return
