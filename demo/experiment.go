@@ -97,9 +97,18 @@ func Experiment(ctx context.Context, cfg ExperimentConfig) error {
 	return nil
 }
 
+// The experiments' load gives up soon on what is not answered: an overloaded
+// service shows by its failed calls, and its queue stays short enough to be
+// drawn beside the others.
+const (
+	experimentConnections = 32
+	experimentBacklog     = 32
+)
+
 // startLoad sends calls to slow, through the load's sidecar, until stop.
 func (r *rig) startLoad(rate float64) (g *loadgen.Generator, stop func(), err error) {
-	g, err = loadgen.New(loadgen.Config{URL: "http://" + Slow + "/", Proxy: r.outbound, Rate: rate, Connections: loadConnections})
+	g, err = loadgen.New(loadgen.Config{URL: "http://" + Slow + "/", Proxy: r.outbound, Rate: rate,
+		Connections: experimentConnections, Backlog: experimentBacklog})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -129,10 +129,10 @@ func instanceStats(ctx context.Context, s *running, names []string) ([]Stats, er
 
 func serversFigure(cfg ExperimentConfig, steps []spread) chart.Figure {
 	var names []string
-	p50, p99 := chart.Series{Name: "p50", Kind: chart.Bar}, chart.Series{Name: "p99", Kind: chart.Bar}
+	p50, p99 := chart.Series{Name: "p50", Kind: chart.Bar, Color: 3}, chart.Series{Name: "p99", Kind: chart.Bar, Color: 4}
 	instances := make([]chart.Series, len(steps))
 	for i := range instances {
-		instances[i] = chart.Series{Name: fmt.Sprintf("%s-%d", Slow, i), Kind: chart.Bar}
+		instances[i] = chart.Series{Kind: chart.Bar, Color: 1}
 	}
 	for n, step := range steps {
 		names = append(names, strconv.Itoa(n+1))
@@ -151,7 +151,7 @@ func serversFigure(cfg ExperimentConfig, steps []spread) chart.Figure {
 		Width:       640, Height: 420,
 		X: chart.Axis{Label: "servers", Categories: names},
 		Panels: []chart.Panel{
-			{Y: chart.Axis{Label: "calls a second of each"}, Series: instances},
+			{Y: chart.Axis{Label: "calls a second, each server"}, Series: instances},
 			{Y: chart.Axis{Label: "latency", Format: chart.Millis}, Series: []chart.Series{p50, p99}},
 		},
 	}

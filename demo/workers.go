@@ -64,7 +64,7 @@ func workers(ctx context.Context, cfg ExperimentConfig, r *rig) (chart.Figure, e
 				{Name: "possible", Kind: chart.Bar, Y: capacity}, {Name: "answered", Kind: chart.Bar, Y: answered},
 			}},
 			{Y: chart.Axis{Label: "latency", Format: chart.Millis}, Series: []chart.Series{
-				{Name: "p50", Kind: chart.Bar, Y: p50}, {Name: "p99", Kind: chart.Bar, Y: p99},
+				{Name: "p50", Kind: chart.Bar, Color: 3, Y: p50}, {Name: "p99", Kind: chart.Bar, Color: 4, Y: p99},
 			}},
 		},
 	}, nil
