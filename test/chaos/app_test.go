@@ -38,7 +38,7 @@ type appStats struct {
 
 // app serves on $PORT until SIGTERM:
 //
-//	/            about 100 bytes, as GET and POST; as /-/mode says
+//	/?delay=     about 100 bytes, as GET and POST; as /-/mode says
 //	/big?n=      n bytes of the pattern
 //	/sink        reads the pattern and answers with its length
 //	/-/mode?set= ok, fail (500), unavailable (503) or hang
@@ -115,6 +115,11 @@ func (a *application) small(w http.ResponseWriter, r *http.Request) {
 		a.first.Store(time.Now().UnixNano())
 	}
 	io.Copy(io.Discard, r.Body)
+	if d, err := time.ParseDuration(r.URL.Query().Get("delay")); err == nil {
+		pause := time.NewTimer(d)
+		defer pause.Stop()
+		<-pause.C
+	}
 	w.Header().Set(instanceHeader, a.name)
 	switch a.mode.Load() {
 	case "fail":

@@ -2,61 +2,57 @@ package chaos
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 )
 
-const impatientPolicy = `apiVersion: meshd.io/v1alpha1
-kind: TrafficPolicy
-metadata: {name: impatient}
-spec:
-  targetRefs: [{kind: Service, name: checkout}]
-  timeout: {request: 3s, attempt: 100ms}
-`
+// illnesses are how an instance is up and yet of no use.
+var illnesses = []struct {
+	mode string
+	// seen: its answers reach callers until the breaker is open, since 500 is
+	// an answer, and not tried again.
+	seen bool
+}{{"fail", true}, {"unavailable", false}, {"hang", false}}
 
-// TestBreaker: an instance that is up but answers badly, or not at all, is
-// taken out by its breaker: callers see it open, calls go to the others.
+// sickbed is a service of three with one that can be made sick.
+func sickbed(t *testing.T, balancer string) (r *rig, c *client, sick string) {
+	t.Helper()
+	r = newRig(t)
+	r.apply("balancer: " + balancer + "\n  timeout: {request: 3s, attempt: 100ms}\n  breaker: {openFor: 1s}")
+	r.run(3)
+	sick = r.awaitReady(3)[1].ID
+	c = r.client()
+	c.awaitEndpoints(3)
+	return r, c, sick
+}
+
+// TestBreaker: an instance that answers badly, or not at all, is taken out by
+// its breaker: callers' sidecars and meshctl top show it open, calls go to the
+// others, and come back when it is well.
 func TestBreaker(t *testing.T) {
-	for _, bad := range []struct {
-		mode string
-		// seen: its answers reach callers until the breaker is open, since
-		// 500 is an answer and not tried again.
-		seen bool
-	}{{"fail", true}, {"unavailable", false}, {"hang", false}} {
-		t.Run(bad.mode, func(t *testing.T) {
-			r := newRig(t)
-			policy := filepath.Join(r.dir, "policy.yaml")
-			if err := os.WriteFile(policy, []byte(impatientPolicy), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			r.meshctl("apply", "-f", policy)
-			r.run(3)
-			sick := r.awaitReady(3)[1].ID
-			c := r.client()
-			c.awaitEndpoints(3)
+	// Round robin goes on asking, whatever the answers: only the breaker helps.
+	r, c, sick := sickbed(t, "round_robin")
+	for _, ill := range illnesses {
+		t.Run(ill.mode, func(t *testing.T) {
 			calls := c.load(300).start(t)
-			calls.forSeconds(0.5)
-			r.mode(sick, bad.mode)
+			calls.forSeconds(1)
+			r.mode(sick, ill.mode)
 			took := await(t, patience, func() error { return c.breakerOpen(sick) })
 			t.Logf("open after %v, with %d failed calls", took.Round(time.Millisecond), calls.failures())
-			table := regexp.MustCompile(`(?m)^checkout .* (\d+) +\d+$`)
-			await(t, patience, func() error {
-				out := r.meshctl("top", "--once")
-				if m := table.FindStringSubmatch(out); m == nil || m[1] != "1" {
-					return fmt.Errorf("meshctl top shows no open breaker:\n%s", out)
-				}
-				return nil
-			})
-			t.Logf("meshctl top --once:\n%s", r.meshctl("top", "--once"))
+			took = await(t, patience, func() error { return r.topShows(1) })
+			t.Logf("meshctl top shows it %v later", took.Round(time.Millisecond))
+			calls.forSeconds(1.5)
 			o := calls.stop()
 			t.Log(o)
-			// Once open, only its trials reach the instance: three of them
-			// every five seconds.
-			if limit := int64(20); bad.seen && o.failed > limit || !bad.seen && o.failed > 0 {
-				t.Errorf("%d calls failed", o.failed)
+			// Five open it; then three trials a second, at most.
+			limit := int64(0)
+			if ill.seen {
+				limit = 10 + 3*(o.calls/300+1)
+			}
+			if o.failed > limit {
+				t.Errorf("%d calls failed, want at most %d", o.failed, limit)
 			}
 
 			r.mode(sick, "ok")
@@ -67,14 +63,46 @@ func TestBreaker(t *testing.T) {
 				}
 				return nil
 			})
+			await(t, patience, func() error { return r.topShows(0) })
 			healed.forSeconds(0.5)
-			o = healed.clean("after it is well again")
+			o = healed.clean("well again")
 			t.Logf("closed after %v, %d calls", took.Round(time.Millisecond), o.instances[sick])
 			if o.instances[sick] == 0 {
 				t.Errorf("%s takes no calls although it is well: %v", sick, o.instances)
 			}
 		})
 	}
+}
+
+// TestSickInstance: the default balancer turns away from such an instance by
+// itself, before a breaker opens.
+func TestSickInstance(t *testing.T) {
+	r, c, sick := sickbed(t, "peak_ewma")
+	for _, ill := range illnesses {
+		t.Run(ill.mode, func(t *testing.T) {
+			calls := c.load(300).start(t)
+			calls.forSeconds(0.5)
+			r.mode(sick, ill.mode)
+			calls.forSeconds(3)
+			o := calls.stop()
+			t.Log(o)
+			if !ill.seen && o.failed > 0 || o.failed > o.calls/100 {
+				t.Errorf("%d of %d calls failed, want none that can be tried again, and at most 1 %% else", o.failed, o.calls)
+			}
+			r.mode(sick, "ok")
+		})
+	}
+}
+
+// topShows is nil if meshctl top shows that many open breakers of the service.
+func (r *rig) topShows(open int) error {
+	r.t.Helper()
+	out := r.meshctl("top", "--once")
+	m := regexp.MustCompile(`(?m)^checkout .* (\d+) +\d+$`).FindStringSubmatch(out)
+	if m == nil || m[1] != strconv.Itoa(open) {
+		return fmt.Errorf("meshctl top does not show %d open breakers:\n%s", open, out)
+	}
+	return nil
 }
 
 // breakerOpen is nil if the client's breaker of an instance is not closed.

@@ -55,6 +55,7 @@ func TestIdleConnections(t *testing.T) {
 	const (
 		count   = 10000
 		perConn = 25 << 10 // bytes
+		slack   = 40       // connections of the load beside
 	)
 	r := newRig(t)
 	r.run(1)
@@ -77,8 +78,9 @@ func TestIdleConnections(t *testing.T) {
 		return fmt.Errorf("the crowd says %q", &idlers.out)
 	})
 	opened := time.Since(from)
-	if n := descriptors(t, c.pid) - fdBefore; n < count {
-		t.Errorf("the sidecar has %d descriptors more, want %d or more", n, count)
+	// Some of those before may still have been open when they were counted.
+	if n := descriptors(t, c.pid) - fdBefore; n < count-slack {
+		t.Errorf("the sidecar has %d descriptors more, want %d", n, count)
 	}
 	calls := c.load(500).start(t)
 	peak := int64(0)
@@ -100,7 +102,7 @@ func TestIdleConnections(t *testing.T) {
 
 	idlers.kill()
 	took := await(t, patience, func() error {
-		if n := descriptors(t, c.pid); n > fdBefore+40 {
+		if n := descriptors(t, c.pid); n > fdBefore+slack {
 			return fmt.Errorf("%d descriptors are open, %d were before", n, fdBefore)
 		}
 		return nil

@@ -3,11 +3,12 @@ package chaos
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// TestKillInstance: one of five dies, in two ways, at 2,000 calls a second,
+// TestKillInstance: one of five dies, in several ways, at 2,000 calls a second,
 // and no caller notices.
 func TestKillInstance(t *testing.T) {
 	r := newRig(t)
@@ -15,18 +16,31 @@ func TestKillInstance(t *testing.T) {
 	all := r.awaitReady(5)
 	c := r.client()
 	c.awaitEndpoints(5)
-	for i, what := range []string{"the application", "the application and its sidecar"} {
-		t.Run(what, func(t *testing.T) {
-			calls := c.load(2000).start(t)
+	for i, kill := range []struct {
+		what    string
+		sidecar bool
+		delay   string // of answers: with it, many calls are under way at the kill
+	}{
+		{what: "the application"},
+		{what: "the application and its sidecar", sidecar: true},
+		{what: "a slow application", delay: "20ms"},
+		{what: "a slow application and its sidecar", sidecar: true, delay: "20ms"},
+	} {
+		t.Run(kill.what, func(t *testing.T) {
+			l := c.load(2000)
+			if kill.delay != "" {
+				l.path, l.conns = "/?delay="+kill.delay, 128
+			}
+			calls := l.start(t)
 			calls.forSeconds(0.7)
 			victim := all[i]
 			pids := []int{r.app(victim.ID).PID}
-			if i == 1 {
+			if kill.sidecar {
 				pids = append(pids, victim.PID)
 			}
 			kill9(t, pids...)
 			calls.forSeconds(2.3)
-			o := calls.clean("kill -9 of " + what)
+			o := calls.clean("kill -9 of " + kill.what)
 			if len(o.instances) != 5 {
 				t.Errorf("%d instances answered, want 5: %v", len(o.instances), o.instances)
 			}
@@ -94,4 +108,31 @@ func TestLostInstance(t *testing.T) {
 	if took > time.Second {
 		t.Errorf("the lost instance was an endpoint for %v, want at most 1 s", took)
 	}
+}
+
+// TestFrozenInstance: one that neither answers nor closes its connections, as
+// behind a broken network, is out within its lease (5 s) and the time that it
+// takes to tell. Callers with a time-out for an attempt notice nothing.
+func TestFrozenInstance(t *testing.T) {
+	const limit = 7 * time.Second
+	r := newRig(t)
+	r.apply("balancer: round_robin\n  timeout: {attempt: 250ms}")
+	r.run(3)
+	frozen := r.awaitReady(3)[1]
+	c := r.client()
+	c.awaitEndpoints(3)
+	calls := c.load(500).start(t)
+	calls.forSeconds(1)
+	from := time.Now()
+	sendSignal(t, syscall.SIGSTOP, frozen.PID)
+	c.awaitEndpoints(2)
+	took := time.Since(from)
+	calls.clean("the sidecar of an instance stopped")
+	t.Logf("out of its callers' endpoints after %v", took.Round(time.Millisecond))
+	if took > limit {
+		t.Errorf("the frozen instance was an endpoint for %v, want at most %v", took, limit)
+	}
+	sendSignal(t, syscall.SIGCONT, frozen.PID)
+	r.awaitReady(3)
+	c.awaitEndpoints(3)
 }

@@ -70,16 +70,21 @@ func (p *process) kill() {
 	}
 }
 
-// kill9 kills a process that is somebody else's child.
+// kill9 kills processes that are somebody else's children.
 func kill9(t *testing.T, pids ...int) {
 	t.Helper()
 	for _, pid := range pids {
-		if pid <= 1 {
-			t.Fatalf("no process to kill: pid %d", pid)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatalf("kill -9 %d: %v", pid, err)
-		}
+		sendSignal(t, syscall.SIGKILL, pid)
+	}
+}
+
+func sendSignal(t *testing.T, sig syscall.Signal, pid int) {
+	t.Helper()
+	if pid <= 1 {
+		t.Fatalf("no process to signal: pid %d", pid)
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatalf("%v to %d: %v", sig, pid, err)
 	}
 }
 

@@ -107,6 +107,19 @@ func (r *rig) meshctl(args ...string) string {
 	return string(out)
 }
 
+// apply gives the service a TrafficPolicy; spec is what stands beside its
+// targetRefs.
+func (r *rig) apply(spec string) {
+	r.t.Helper()
+	file := filepath.Join(r.dir, "policy.yaml")
+	text := fmt.Sprintf("apiVersion: meshd.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: chaos}\n"+
+		"spec:\n  targetRefs: [{kind: Service, name: %s}]\n  %s\n", service, spec)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.meshctl("apply", "-f", file)
+}
+
 // instances are the service's, as meshd knows them.
 func (r *rig) instances() ([]api.Instance, error) {
 	s, err := r.api.Status(r.t.Context())

@@ -9,7 +9,7 @@ import (
 )
 
 // TestScale: 2 -> 6 -> 2 instances under load, GETs and POSTs, on connections
-// that stay and on new ones. New instances take calls within a second of
+// that stay and on new ones, quick ones and long ones. New instances take calls within a second of
 // being ready, removed ones end without a failed call.
 func TestScale(t *testing.T) {
 	r := newRig(t)
@@ -23,6 +23,8 @@ func TestScale(t *testing.T) {
 	posts := l.start(t)
 	l.fresh = true
 	fresh := l.start(t)
+	l.fresh, l.path, l.rate, l.conns = false, "/?delay=1s", 30, 60
+	long := l.start(t)
 	gets.forSeconds(0.5)
 
 	r.meshctl("scale", service, "6")
@@ -67,6 +69,7 @@ func TestScale(t *testing.T) {
 	gets.clean("GETs")
 	posts.clean("POSTs")
 	fresh.clean("POSTs, a connection each")
+	long.clean("POSTs of a second")
 	if eps, err := c.endpoints(); err != nil || len(eps) != 2 {
 		t.Errorf("the client knows %v (%v), want 2 endpoints", eps, cmp.Or(err))
 	}
