@@ -37,13 +37,13 @@ func TestBreaker(t *testing.T) {
 	for _, ill := range illnesses {
 		t.Run(ill.mode, func(t *testing.T) {
 			calls := c.load(300).start(t)
-			calls.forSeconds(1)
+			calls.forSeconds(0.5)
 			r.mode(sick, ill.mode)
 			took := await(t, patience, func() error { return c.breakerOpen(sick) })
 			t.Logf("open after %v, with %d failed calls", took.Round(time.Millisecond), calls.failures())
 			took = await(t, patience, func() error { return r.topShows(1) })
 			t.Logf("meshctl top shows it %v later", took.Round(time.Millisecond))
-			calls.forSeconds(1.5)
+			calls.forSeconds(1)
 			o := calls.stop()
 			t.Log(o)
 			// Five open it; then three trials a second, at most.

@@ -10,36 +10,46 @@ import (
 	"time"
 )
 
-// TestKillMeshd: the control plane is killed, stays away for longer than the
-// instances' leases, and comes back. Callers notice nothing, those that open a
-// new connection for each call included.
-func TestKillMeshd(t *testing.T) {
-	r := newRig(t, "--lease-ttl", "2s")
-	r.run(3)
-	r.awaitReady(3)
-	c := r.client()
-	c.awaitEndpoints(3)
-	seen := c.watch()
-	kept := c.load(1000).start(t)
-	l := c.load(300)
-	l.fresh = true
-	fresh := l.start(t)
+// TestLoseMeshd: the control plane ends, in one way or another, stays away for
+// longer than the instances' leases, and comes back. Callers notice nothing,
+// those that open a new connection for each call included.
+func TestLoseMeshd(t *testing.T) {
+	for _, end := range []struct {
+		what string
+		lose func(*rig)
+	}{
+		{"killed", func(r *rig) { r.meshd.kill() }},
+		{"stopped", func(r *rig) { r.meshd.terminate(r.t) }},
+	} {
+		t.Run(end.what, func(t *testing.T) {
+			r := newRig(t, "--lease-ttl", "2s")
+			r.run(3)
+			r.awaitReady(3)
+			c := r.client()
+			c.awaitEndpoints(3)
+			seen := c.watch()
+			kept := c.load(1000).start(t)
+			l := c.load(300)
+			l.fresh = true
+			fresh := l.start(t)
 
-	kept.forSeconds(0.5)
-	r.meshd.kill()
-	kept.forSeconds(3)
-	t.Logf("meshd is away for 3 s, with leases of 2 s: %d and %d calls failed", kept.failures(), fresh.failures())
+			kept.forSeconds(0.5)
+			end.lose(r)
+			kept.forSeconds(2.5)
+			t.Logf("meshd is away for 2.5 s, with leases of 2 s: %d and %d calls failed", kept.failures(), fresh.failures())
 
-	from := time.Now()
-	r.startMeshd()
-	r.awaitReady(3)
-	t.Logf("meshd is back, with all instances, %v after its start", time.Since(from).Round(time.Millisecond))
-	kept.forSeconds(4) // the leases of before would have ended by now
-	r.awaitReady(3)
-	kept.clean("kept connections")
-	fresh.clean("a connection a call")
-	if n := seen(); len(n) != 1 || n[0] != 3 {
-		t.Errorf("the client knew %v endpoints in the course of time, want 3 all the time", n)
+			from := time.Now()
+			r.startMeshd()
+			r.awaitReady(3)
+			t.Logf("meshd is back, with all instances, %v after its start", time.Since(from).Round(time.Millisecond))
+			kept.forSeconds(2.5) // the leases of before would have ended by now
+			r.awaitReady(3)
+			kept.clean("kept connections")
+			fresh.clean("a connection a call")
+			if n := seen(); len(n) != 1 || n[0] != 3 {
+				t.Errorf("the client knew %v endpoints in the course of time, want 3 all the time", n)
+			}
+		})
 	}
 }
 

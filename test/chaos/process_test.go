@@ -70,6 +70,20 @@ func (p *process) kill() {
 	}
 }
 
+// terminate is SIGTERM, and waits for the end.
+func (p *process) terminate(t *testing.T) {
+	t.Helper()
+	sendSignal(t, syscall.SIGTERM, p.pid)
+	await(t, patience, func() error {
+		select {
+		case <-p.done:
+			return nil
+		default:
+			return fmt.Errorf("%s has not ended after SIGTERM", p.name)
+		}
+	})
+}
+
 // kill9 kills processes that are somebody else's children.
 func kill9(t *testing.T, pids ...int) {
 	t.Helper()

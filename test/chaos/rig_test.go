@@ -57,10 +57,12 @@ func newRig(t *testing.T, meshdFlags ...string) *rig {
 
 func (r *rig) apps() string { return filepath.Join(r.dir, "apps") }
 
+func (r *rig) data() string { return filepath.Join(r.dir, "meshd") }
+
 // startMeshd starts meshd on the same addresses and the same data each time.
 func (r *rig) startMeshd() {
 	r.t.Helper()
-	args := append([]string{"--xds-addr", r.xds, "--http-addr", r.http, "--data-dir", filepath.Join(r.dir, "meshd")}, r.meshdFlags...)
+	args := append([]string{"--xds-addr", r.xds, "--http-addr", r.http, "--data-dir", r.data()}, r.meshdFlags...)
 	r.meshd = start(r.t, "meshd", nil, binary(r.t, "meshd"), args...)
 	await(r.t, patience, func() error { return r.get("http://"+r.http+"/readyz", nil) })
 }
