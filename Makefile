@@ -2,7 +2,7 @@
 
 BIN      := bin
 CMDS     := sidecar meshd meshctl
-FUZZTIME ?= 10s
+FUZZTIME ?= 20000x
 TIMEOUT  ?= 8m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -27,7 +27,7 @@ test: build setup ## all tests, after installing what they need
 race: build setup ## all tests under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m ./...
 
-fuzz: ## every fuzz target for FUZZTIME (10s) each
+fuzz: ## every fuzz target for FUZZTIME (20000x inputs; or 1m, say) each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
 			echo "$$target in $$(dirname $$file)"; \
