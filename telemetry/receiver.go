@@ -171,6 +171,9 @@ func (s *Store) take(r *reporter, knew bool, k kind, p point, now int64) error {
 			return err
 		}
 	}
+	if noService(service) {
+		return nil
+	}
 	key := seriesKey{kind: k, service: service, attributes: attrs}
 	sr := r.series[key]
 	isNew := sr == nil

@@ -40,6 +40,11 @@ func parsed(text, ns, name string, ok bool) (Service, error) {
 	return Service{Namespace: ns, Name: name}, nil
 }
 
+// noService reports whether sidecars count under a name what is no service's:
+// calls past the mesh, and those beyond their bound of services. It is taken
+// and not kept: here one asks how services do.
+func noService(text string) bool { return text == "passthrough" || text == "other" }
+
 // step is the width of a slot.
 const step = time.Second
 

@@ -375,3 +375,16 @@ func TestRunAndSubscribe(t *testing.T) {
 		}
 	})
 }
+
+// What sidecars count beside services is taken and changes nothing.
+func TestNoService(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, name := range []string{"passthrough", "other"} {
+		if p := w.report("a", histMetric("http.client.request.duration", w.start, w.now, 5, []float64{0.01}, "meshd.service", name)); p != nil {
+			t.Errorf("%s: %v", name, p)
+		}
+	}
+	if n := w.store.Stats().Invalid; n != 0 {
+		t.Errorf("%d points count as invalid", n)
+	}
+}
