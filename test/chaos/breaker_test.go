@@ -14,13 +14,15 @@ var illnesses = []struct {
 	// seen: its answers reach callers until the breaker is open, since 500 is
 	// an answer, and not tried again.
 	seen bool
-}{{"fail", true}, {"unavailable", false}, {"hang", false}}
+	// attempt is the time-out of one attempt: only a hang needs it, and where
+	// it is short, a machine that is busy looks like one.
+	attempt string
+}{{"fail", true, "0s"}, {"unavailable", false, "0s"}, {"hang", false, "800ms"}}
 
 // sickbed is a service of three with one that can be made sick.
-func sickbed(t *testing.T, balancer string) (r *rig, c *client, sick string) {
+func sickbed(t *testing.T) (r *rig, c *client, sick string) {
 	t.Helper()
 	r = newRig(t)
-	r.apply("balancer: " + balancer + "\n  timeout: {request: 3s, attempt: 100ms}\n  breaker: {openFor: 1s}")
 	r.run(3)
 	sick = r.awaitReady(3)[1].ID
 	c = r.client()
@@ -28,14 +30,21 @@ func sickbed(t *testing.T, balancer string) (r *rig, c *client, sick string) {
 	return r, c, sick
 }
 
+func (r *rig) applyFor(balancer, attempt string) {
+	r.t.Helper()
+	r.apply(fmt.Sprintf("balancer: %s\n  timeout: {request: 4s, attempt: %s}\n  breaker: {openFor: 1s}", balancer, attempt))
+}
+
 // TestBreaker: an instance that answers badly, or not at all, is taken out by
 // its breaker: callers' sidecars and meshctl top show it open, calls go to the
 // others, and come back when it is well.
 func TestBreaker(t *testing.T) {
-	// Round robin goes on asking, whatever the answers: only the breaker helps.
-	r, c, sick := sickbed(t, "round_robin")
+	r, c, sick := sickbed(t)
 	for _, ill := range illnesses {
 		t.Run(ill.mode, func(t *testing.T) {
+			// Round robin goes on asking, whatever the answers: only the
+			// breaker helps.
+			r.applyFor("round_robin", ill.attempt)
 			calls := c.load(300).start(t)
 			calls.forSeconds(0.5)
 			r.mode(sick, ill.mode)
@@ -77,9 +86,10 @@ func TestBreaker(t *testing.T) {
 // TestSickInstance: the default balancer turns away from such an instance by
 // itself, before a breaker opens.
 func TestSickInstance(t *testing.T) {
-	r, c, sick := sickbed(t, "peak_ewma")
+	r, c, sick := sickbed(t)
 	for _, ill := range illnesses {
 		t.Run(ill.mode, func(t *testing.T) {
+			r.applyFor("peak_ewma", ill.attempt)
 			calls := c.load(300).start(t)
 			calls.forSeconds(0.5)
 			r.mode(sick, ill.mode)

@@ -116,7 +116,7 @@ func TestLostInstance(t *testing.T) {
 func TestFrozenInstance(t *testing.T) {
 	const limit = 7 * time.Second
 	r := newRig(t)
-	r.apply("balancer: round_robin\n  timeout: {attempt: 250ms}")
+	r.apply("balancer: round_robin\n  timeout: {attempt: 1s}")
 	r.run(3)
 	frozen := r.awaitReady(3)[1]
 	c := r.client()
