@@ -25,7 +25,8 @@ const opaqueIdle = time.Hour
 //	          limits, trace, retry within the budget, balancer, breaker
 //	          -> pool -> attempt -> answer -> record
 //	inbound   the same, with one route, one endpoint (the application), no
-//	          retries and a server's span
+//	          retries and a server's span; what was redirected on its way to
+//	          another port than the application's goes on to that
 func (p *Proxy) assemble(ctx context.Context) {
 	tracer := &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing()}
 	common := h1.Config{
@@ -50,7 +51,11 @@ func (p *Proxy) assemble(ctx context.Context) {
 	app := p.appAuthority()
 	in.Server = true
 	in.Lookup = func([]byte) *call.Authority { return app }
-	in.Opaque = p.opaqueToApp
+	in.Elsewhere = p.besideApp
+	in.Resolve = func(name string, original netip.AddrPort, done func(*call.Authority, stats.ErrorType)) {
+		go p.beside.resolve(name, original, done)
+	}
+	in.Opaque = p.opaqueInbound
 	p.inbound = h1.NewServer(ctx, in, p.epoch)
 }
 
@@ -93,8 +98,22 @@ func (p *Proxy) passOpaque(ctx context.Context, c *net.TCPConn, original netip.A
 	p.relayTo(ctx, c, original.String(), first)
 }
 
-func (p *Proxy) opaqueToApp(ctx context.Context, c *net.TCPConn, _ netip.AddrPort, first []byte) {
-	p.relayTo(ctx, c, p.cfg.App, first)
+// besideApp reports that a redirected inbound connection was going to another
+// port than the application's: a metrics port, sshd.
+func (p *Proxy) besideApp(original netip.AddrPort) bool {
+	app, err := netip.ParseAddrPort(p.cfg.App)
+	return err == nil && original.IsValid() && original.Port() != app.Port()
+}
+
+// opaqueInbound relays what does not speak HTTP/1. Beside the application it
+// goes to the very address that was called, so that what listens on loopback
+// only is reached by nobody else.
+func (p *Proxy) opaqueInbound(ctx context.Context, c *net.TCPConn, original netip.AddrPort, first []byte) {
+	to := p.cfg.App
+	if p.besideApp(original) {
+		to = original.String()
+	}
+	p.relayTo(ctx, c, to, first)
 }
 
 func (p *Proxy) relayTo(ctx context.Context, c *net.TCPConn, addr string, first []byte) {

@@ -43,6 +43,7 @@ type Proxy struct {
 	outbound  *h1.Server
 	inbound   *h1.Server
 	app       *call.Cluster
+	beside    *direct // to what else listens here
 	out, in   []*listener.Listener
 	admin     *admin.Server
 	member    *member
@@ -100,10 +101,8 @@ func (p *Proxy) start(ctx context.Context) error {
 	}
 	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now)
 	p.snapshot.pools = poolFor
-	p.snapshot.direct = &direct{
-		policy: p.cfg.Policy, stats: p.stats, now: p.now, pools: poolFor,
-		resolver: net.DefaultResolver, own: p.own, known: map[string]*destination{},
-	}
+	p.snapshot.direct = p.direct(p.cfg.Policy)
+	p.beside = p.direct(Passthrough) // the policy is of what the application calls
 	if p.cfg.Meshd != "" {
 		p.client, err = client.New(client.Config{
 			Addr: p.cfg.Meshd, Instance: self, Logger: p.cfg.Logger, StateDir: p.cfg.StateDir,
@@ -172,6 +171,14 @@ func (p *Proxy) inboundAddr() netip.AddrPort {
 	return p.in[0].Addr()
 }
 
+// direct makes the way to what the mesh does not know.
+func (p *Proxy) direct(policy OutboundPolicy) *direct {
+	return &direct{
+		policy: policy, stats: p.stats, now: p.now, pools: poolFor,
+		resolver: net.DefaultResolver, own: p.own, known: map[string]*destination{},
+	}
+}
+
 // own reports whether an address is one of our own ports, which must never be
 // a destination: that would be a loop.
 func (p *Proxy) own(a netip.AddrPort) bool {
@@ -230,7 +237,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 
 // clusters are all that there are now, the application's included.
 func (p *Proxy) clusters() []*call.Cluster {
-	all := p.snapshot.all()
+	all := append(p.snapshot.all(), p.beside.clusters()...)
 	if p.app != nil {
 		all = append(all, p.app)
 	}

@@ -30,6 +30,7 @@ func TestInterception(t *testing.T) {
 			t.Run("past the mesh", func(t *testing.T) { pastTheMesh(t, front, out) })
 			t.Run("opaque", func(t *testing.T) { opaque(t, front, out) })
 			t.Run("inbound", func(t *testing.T) { inbound(t, w, c1) })
+			t.Run("other ports", func(t *testing.T) { otherPorts(t, w, c0) })
 			t.Run("removed", func(t *testing.T) { removed(t, front, c0) })
 		})
 	}
@@ -192,6 +193,39 @@ func inbound(t *testing.T, w *world, p *pod) {
 		if n := p.sidecar.counted(t, "http_server_request_duration_seconds_count", label) - before; n != 1 {
 			t.Errorf("by %s: the sidecar counts %d calls", addr, n)
 		}
+	}
+}
+
+// otherPorts are what a pod listens on beside its application: calls to those
+// go where they were going, past the application.
+func otherPorts(t *testing.T, w *world, p *pod) {
+	serve(t, p.NS, "[::]:9090", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(rw, "metrics")
+	}))
+	stream(t, p.NS, "[::]:9091", func(c net.Conn) { _, _ = io.WriteString(c, "hello\n") })
+	client := newClient(t, w.router, appUID, nil)
+	calls := p.calls.Load()
+	for _, addr := range []string{p.addr4, p.addr6} {
+		if text, err := fetch(client, "http://"+net.JoinHostPort(addr, "9090")+"/"); err != nil || text != "metrics" {
+			t.Errorf("HTTP by %s: %q, %v", addr, text, err)
+		}
+		c, err := dial(t.Context(), w.router, appUID, nil, net.JoinHostPort(addr, "9091"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hear(t, c); got != "hello\n" {
+			t.Errorf("opaque by %s: %q", addr, got)
+		}
+		_ = c.Close()
+		// What listens on loopback only is not laid open.
+		for _, port := range []string{"15000", "9099"} {
+			if text, err := fetch(client, "http://"+net.JoinHostPort(addr, port)+"/ready"); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") {
+				t.Errorf("%s by %s, where nobody listens: %q, %v", port, addr, text, err)
+			}
+		}
+	}
+	if n := p.calls.Load() - calls; n != 0 {
+		t.Errorf("the application got %d calls that were for others", n)
 	}
 }
 

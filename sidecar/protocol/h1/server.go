@@ -25,6 +25,9 @@ type Config struct {
 	// within Resolve. original is where a redirected connection was going, or
 	// not valid. nil with an error type: the proxy answers the call by itself.
 	Resolve func(authority string, original netip.AddrPort, done func(*call.Authority, stats.ErrorType))
+	// Elsewhere reports that a redirected connection's calls are not for Lookup,
+	// whatever they name, but for Resolve. Optional.
+	Elsewhere func(original netip.AddrPort) bool
 	// Opaque takes a connection that does not speak HTTP/1, and the bytes read
 	// of it; it owns the connection. nil: such a connection gets an error.
 	Opaque func(ctx context.Context, c *net.TCPConn, original netip.AddrPort, first []byte)

@@ -46,9 +46,10 @@ type session struct {
 	mu   sync.Mutex
 	down socket
 
-	state    state
-	original netip.AddrPort // where a redirected connection was going
-	seq      uint32         // counts what asynchronous work was started for; a late answer is recognised by it
+	state     state
+	original  netip.AddrPort // where a redirected connection was going
+	elsewhere bool           // Config.Elsewhere
+	seq       uint32         // counts what asynchronous work was started for; a late answer is recognised by it
 
 	// The request.
 	req      request
@@ -108,6 +109,7 @@ func (s *session) run() {
 	if s.srv.Original != nil {
 		if to, ok := s.srv.Original(s.down.conn); ok {
 			s.original = to
+			s.elsewhere = s.srv.Elsewhere != nil && s.srv.Elsewhere(to)
 		}
 	}
 	if s.srv.Opaque != nil && (s.original.IsValid() || s.srv.Server) {

@@ -23,9 +23,11 @@ func (s *session) startCall() {
 		s.refuse(errHost)
 		return
 	}
-	if a := s.srv.Lookup(r.authority); a != nil {
-		s.begin(a, s.srv.now())
-		return
+	if !s.elsewhere {
+		if a := s.srv.Lookup(r.authority); a != nil {
+			s.begin(a, s.srv.now())
+			return
+		}
 	}
 	s.state = stRoute
 	seq := s.seq
