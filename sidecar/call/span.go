@@ -1,7 +1,11 @@
 package call
 
 import (
+	"net"
 	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -103,23 +107,62 @@ func (r *record) common(c *Call) []attribute.KeyValue {
 	method, known := tracing.Method(r.method)
 	attrs := make([]attribute.KeyValue, 0, 14)
 	attrs = append(attrs, method,
-		tracing.URLScheme.String("http"),
-		tracing.URLPath.String(r.path),
 		tracing.ServerAddress.String(c.Route.Host),
 		tracing.MeshService.String(c.Route.Service.Name()))
 	if !known {
 		attrs = append(attrs, tracing.HTTPMethodOriginal.String(r.method))
 	}
-	if r.query != "" {
-		attrs = append(attrs, tracing.URLQuery.String(r.query))
-	}
 	if c.Route.Port != 0 {
 		attrs = append(attrs, tracing.ServerPort.Int(c.Route.Port))
 	}
 	if c.Route.Name != "" {
-		attrs = append(attrs, tracing.HTTPRoute.String(c.Route.Name))
+		attrs = append(attrs, tracing.MeshRoute.String(c.Route.Name))
 	}
-	return attrs
+	return r.url(attrs, c.Route)
+}
+
+// url adds what was asked for, as the conventions have it: whole on a client's
+// span, in parts on a server's.
+func (r *record) url(attrs []attribute.KeyValue, to *Route) []attribute.KeyValue {
+	query := redact(r.query)
+	if to.Server {
+		attrs = append(attrs, tracing.URLScheme.String("http"), tracing.URLPath.String(r.path))
+		if query != "" {
+			attrs = append(attrs, tracing.URLQuery.String(query))
+		}
+		return attrs
+	}
+	u := url.URL{Scheme: "http", Host: to.Host}
+	if to.Port != 0 {
+		u.Host = net.JoinHostPort(to.Host, strconv.Itoa(to.Port))
+	}
+	full := u.String()
+	if r.path != "*" { // OPTIONS of the whole server
+		full += r.path
+	}
+	if query != "" {
+		full += "?" + query
+	}
+	return append(attrs, tracing.URLFull.String(full))
+}
+
+// redact hides the values of the parameters of a query that the conventions
+// name as credentials.
+func redact(query string) string {
+	secret := [...]string{"AWSAccessKeyId=", "Signature=", "sig=", "X-Goog-Signature="}
+	var out strings.Builder
+	for i, pair := range strings.Split(query, "&") {
+		if i > 0 {
+			out.WriteByte('&')
+		}
+		for _, key := range secret {
+			if strings.HasPrefix(pair, key) {
+				pair = key + "REDACTED"
+			}
+		}
+		out.WriteString(pair)
+	}
+	return out.String()
 }
 
 func peerAttributes(ep *endpoint.Endpoint) []attribute.KeyValue {

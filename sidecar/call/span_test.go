@@ -47,8 +47,10 @@ func TestSpansOfACall(t *testing.T) {
 		{b, "http.response.status_code", "200"},
 		{all, "http.response.status_code", "200"},
 		{all, "error.type", ""},
-		{all, "url.path", "/a"},
-		{all, "url.query", "b"},
+		{all, "url.full", "http://checkout:80/a?b"},
+		{a, "url.full", "http://checkout:80/a?b"},
+		{all, "url.path", ""},
+		{all, "meshd.route", "r"},
 		{all, "server.address", "checkout"},
 		{all, "server.port", "80"},
 		{all, "http.request.method", "_OTHER"},
@@ -80,6 +82,37 @@ func TestServerSpan(t *testing.T) {
 		c.End(2, status, stats.ErrNone)
 		if len(f.spans) != 1 || f.spans[0].Kind != tracing.KindServer || f.spans[0].Failed != failed {
 			t.Errorf("%d: %+v", status, f.spans)
+		}
+	}
+}
+
+// A URL is whole on a client's span and in parts on a server's, and holds no
+// credentials.
+func TestURLs(t *testing.T) {
+	for _, tc := range []struct {
+		server                    bool
+		method, target            string
+		host                      string
+		port                      int
+		full, scheme, path, query string
+	}{
+		{false, "GET", "/", "checkout.default", 8080, "http://checkout.default:8080/", "", "", ""},
+		{false, "GET", "/a?", "example.org", 0, "http://example.org/a", "", "", ""},
+		{false, "GET", "/a?sig=x&b=c&Signature=y", "::1", 80, "http://[::1]:80/a?sig=REDACTED&b=c&Signature=REDACTED", "", "", ""},
+		{false, "OPTIONS", "*", "h", 80, "http://h:80", "", "", ""},
+		{false, "CONNECT", "", "h", 443, "http://h:443", "", "", ""},
+		{true, "GET", "/a?X-Goog-Signature=x&design=1", "h", 80, "", "http", "/a", "X-Goog-Signature=REDACTED&design=1"},
+		{true, "GET", "/", "h", 80, "", "http", "/", ""},
+	} {
+		f := setUp(t, policy, 1, "10.0.0.1:80")
+		f.route.Server, f.route.Host, f.route.Port = tc.server, tc.host, tc.port
+		c := f.begin(t)
+		c.Describe([]byte(tc.method), []byte(tc.target), nil, nil)
+		c.End(2, 200, stats.ErrNone)
+		for key, want := range map[string]string{"url.full": tc.full, "url.scheme": tc.scheme, "url.path": tc.path, "url.query": tc.query} {
+			if got := attributeOf(f.spans[0], key); got != want {
+				t.Errorf("%s %s, server %v: %s is %q, want %q", tc.method, tc.target, tc.server, key, got, want)
+			}
 		}
 	}
 }
