@@ -103,7 +103,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 
-	xds := server.New(server.Config{Cache: resources, Hooks: members(reg), Logger: log})
+	xds := server.New(server.Config{Cache: resources, Hooks: members(reg), Logger: log, Settled: settled(ctx, reg)})
 	rpc := grpc.NewServer(server.Options()...)
 	xds.Register(rpc)
 	store.Register(rpc)
@@ -176,4 +176,23 @@ func (a *assembler) counts() map[telemetry.Service]int {
 		}
 	}
 	return out
+}
+
+// settleTime is how long clients that come back to a meshd without instances
+// are told nothing: below the time after which our sidecars take silence for
+// an answer (5 s), above that in which the instances have reconnected.
+const settleTime = 2 * time.Second
+
+// settled is closed when the registry can be believed: at once if it knows an
+// instance, else, since its data may have been lost while the instances were
+// not, when those have had time to register again.
+func settled(ctx context.Context, reg *registry.Registry) <-chan struct{} {
+	c := make(chan struct{})
+	if len(reg.Snapshot().Instances) > 0 {
+		close(c)
+		return c
+	}
+	stop := time.AfterFunc(settleTime, func() { close(c) }).Stop
+	context.AfterFunc(ctx, func() { stop() })
+	return c
 }

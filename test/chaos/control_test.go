@@ -20,6 +20,12 @@ func TestLoseMeshd(t *testing.T) {
 	}{
 		{"killed", func(r *rig) { r.meshd.kill() }},
 		{"stopped", func(r *rig) { r.meshd.terminate(r.t) }},
+		{"killed, its data lost", func(r *rig) {
+			r.meshd.kill()
+			if err := os.RemoveAll(r.data()); err != nil {
+				r.t.Fatal(err)
+			}
+		}},
 	} {
 		t.Run(end.what, func(t *testing.T) {
 			r := newRig(t, "--lease-ttl", "2s")

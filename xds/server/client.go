@@ -26,6 +26,8 @@ type client struct {
 	sub   *cache.Subscriber
 	names int // subscribed to, all types
 
+	// returning says that the client has configuration from a stream before.
+	returning  bool
 	identified bool
 	namespace  string // for names without one; fixed by the first node
 	instance   resource.Instance
@@ -33,6 +35,19 @@ type client struct {
 
 	mu    sync.Mutex
 	shown Client // guarded by mu
+}
+
+// held reports whether the client is to be told nothing yet: see Config.Settled.
+func (c *client) held() bool {
+	if !c.returning || c.s.cfg.Settled == nil {
+		return false
+	}
+	select {
+	case <-c.s.cfg.Settled:
+		return false
+	default:
+		return true
+	}
 }
 
 func (c *client) info() Client {

@@ -41,6 +41,7 @@ type deltaType struct {
 
 func (p *delta) request(req *discovery.DeltaDiscoveryRequest) error {
 	p.node(req.GetNode())
+	p.returning = p.returning || len(req.GetInitialResourceVersions()) > 0
 	typ := req.GetTypeUrl()
 	t := p.types[typ]
 	first := t == nil
@@ -120,6 +121,9 @@ func (p *delta) names(typ string, t *deltaType, req *discovery.DeltaDiscoveryReq
 
 // push sends what changed since the last push, and what is due.
 func (p *delta) push() error {
+	if p.held() {
+		return nil
+	}
 	changes := byType(p.sub.Take())
 	types := slices.Collect(maps.Keys(p.types))
 	sortTypes(types)

@@ -29,6 +29,12 @@ type Config struct {
 	Hooks  Hooks
 	Logger *slog.Logger
 
+	// Settled is closed when the cache holds all that there is. Before that, a
+	// client that comes back with configuration of its own is heard, and
+	// registered, but told nothing: it would be told that instances are gone
+	// which are only not back yet. nil: it always does.
+	Settled <-chan struct{}
+
 	MaxStreams int // at one time; default 20,000
 	MaxNames   int // subscribed to on one stream, all types; default 20,000
 }
@@ -171,10 +177,14 @@ func serve[Req, Resp any](s *Server, stream grpc.BidiStreamingServer[Req, Resp],
 			}
 		}
 	})
+	settled := s.cfg.Settled
 	for {
 		select {
 		case req := <-requests:
 			err = p.request(req)
+		case <-settled:
+			settled = nil
+			err = p.push()
 		case <-c.sub.Changed():
 			err = p.push()
 		case <-ended: // the client closed its side, or the connection broke

@@ -40,6 +40,7 @@ type sotwType struct {
 
 func (p *sotw) request(req *discovery.DiscoveryRequest) error {
 	p.node(req.GetNode())
+	p.returning = p.returning || req.GetVersionInfo() != "" && req.GetResponseNonce() == ""
 	typ := req.GetTypeUrl()
 	t := p.types[typ]
 	if t == nil {
@@ -110,6 +111,9 @@ func (p *sotw) names(typ string, t *sotwType, list []string) error {
 
 // push sends what changed since the last push, and what is due.
 func (p *sotw) push() error {
+	if p.held() {
+		return nil
+	}
 	changes := byType(p.sub.Take())
 	var due []string
 	for typ, t := range p.types {
