@@ -124,6 +124,12 @@ func prometheus(t *testing.T, s *sidecar, calls, failing int) {
 		if f.GetHelp() == "" || f.GetType().String() == "UNTYPED" {
 			t.Errorf("%s has no help or no type", name)
 		}
+		documented(t, name)
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				documented(t, l.GetName())
+			}
+		}
 	}
 	got := map[string]uint64{}
 	for _, m := range families["http_client_request_duration_seconds"].GetMetric() {

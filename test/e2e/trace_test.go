@@ -236,6 +236,9 @@ func chainOfSpans(t *testing.T, spans []*span, root, state string) {
 // expect looks at what each span has.
 func expect(t *testing.T, what string, s *span, of string, kind tracepb.Span_SpanKind) {
 	t.Helper()
+	for key := range s.attrs {
+		documented(t, key)
+	}
 	service, _, _ := strings.Cut(of, "-")
 	if s.Kind != kind || s.resource["service.instance.id"] != of || s.resource["service.name"] != service || s.resource["service.namespace"] != "default" {
 		t.Errorf("%s is a %v of %v, want a %v of %s", what, s.Kind, s.resource, kind, of)
