@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,13 +183,25 @@ func (p *Proxy) direct(policy OutboundPolicy) *direct {
 // own reports whether an address is one of our own ports, which must never be
 // a destination: that would be a loop.
 func (p *Proxy) own(a netip.AddrPort) bool {
-	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	addr := a.Addr().Unmap()
 	for b := range p.bound {
-		if b.Port() == a.Port() && (b.Addr().Unmap() == a.Addr() || a.Addr().IsLoopback() && b.Addr().IsUnspecified()) {
+		if b.Port() == a.Port() && (b.Addr().Unmap() == addr || b.Addr().IsUnspecified() && local(addr)) {
 			return true
 		}
 	}
 	return false
+}
+
+// local reports whether an address is this machine's, as far as can be told.
+func local(a netip.Addr) bool {
+	if a.IsLoopback() || a.IsUnspecified() {
+		return true
+	}
+	addrs, _ := net.InterfaceAddrs()
+	return slices.ContainsFunc(addrs, func(has net.Addr) bool {
+		p, err := netip.ParsePrefix(has.String())
+		return err == nil && p.Addr().Unmap() == a.WithZone("")
+	})
 }
 
 // dial reaches the control plane around our own redirection.

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/meshd/meshd/internal/testkit/netns"
 )
 
 // A town is a mesh on loopback: checkout behind its sidecar, and a sidecar for
@@ -193,6 +195,63 @@ func TestRefusals(t *testing.T) {
 			}
 			if !strings.HasPrefix(got.body, "meshd: ") || !strings.Contains(got.body, tc.line) || strings.Count(got.body, "\n") != 1 {
 				t.Errorf("the line: %q", got.body)
+			}
+		})
+	}
+}
+
+// A sidecar that listens on every address is reached by each of them, and
+// none is a way past it.
+func TestLoopOnEveryAddress(t *testing.T) {
+	ns := netns.New(t)
+	ns.Addr(t, "lo", "10.9.0.9/32")
+	ns.Addr(t, "lo", "fd09::9/128")
+	m := newMesh(t, ns, "127.0.0.1", "")
+	s := m.sidecar(spec{service: "front", instance: "front-0", ns: ns, flags: []string{"--outbound", "[::]:15001"}})
+	client := newClient(t, ns, 0, nil)
+	for _, host := range []string{"10.9.0.9", "fd09::9", "127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:15001/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = net.JoinHostPort(host, "15001")
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != 508 {
+			t.Errorf("%s: %s, %s", host, res.Status, res.Header.Get("Proxy-Status"))
+		}
+	}
+	if n := s.counted(t, "meshd_connections", "downstream"); n > 1 {
+		t.Errorf("%d connections of one client", n)
+	}
+}
+
+// A tunnel is refused as a call is.
+func TestConnectIsRefused(t *testing.T) {
+	town := newTown(t, "--outbound-policy", "deny")
+	open := town.sidecar(spec{service: "front", instance: "front-1"})
+	for name, tc := range map[string]struct {
+		by     *sidecar
+		target string
+		want   string
+	}{
+		"loop":           {open, open.outbound, "HTTP/1.1 508 "},
+		"denied":         {town.front, "example.org:443", "HTTP/1.1 403 "},
+		"nobody listens": {open, "127.0.0.1:1", "HTTP/1.1 503 "},
+		"no port":        {open, "checkout", "HTTP/1.1 400 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", tc.by.outbound)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			say(t, c, "CONNECT "+tc.target+" HTTP/1.1\r\nHost: "+tc.target+"\r\n\r\n")
+			if line := hearLine(t, c, bufio.NewReader(c)); !strings.HasPrefix(line, tc.want) {
+				t.Errorf("%q, want %q", line, tc.want)
 			}
 		})
 	}
