@@ -10,7 +10,7 @@ import (
 func attributeOf(s tracing.Span, key string) string {
 	for _, a := range s.Attributes {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

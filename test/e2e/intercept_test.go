@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -163,7 +164,7 @@ func opaque(t *testing.T, front *pod, out *outside) {
 		cfg := out.tls.Clone()
 		cfg.ServerName = "example.com" // of httptest's certificate
 		client := &http.Client{Transport: &http.Transport{
-			DisableKeepAlives: true, TLSClientConfig: cfg, Dial: func(string, string) (net.Conn, error) { return secure, nil },
+			DisableKeepAlives: true, TLSClientConfig: cfg, DialContext: func(context.Context, string, string) (net.Conn, error) { return secure, nil },
 		}}
 		if text, err := fetch(client, "https://example.com/"); err != nil || text != "secure" {
 			t.Errorf("TLS: %q, %v", text, err)
@@ -193,6 +194,16 @@ func inbound(t *testing.T, w *world, p *pod) {
 		if n := p.sidecar.counted(t, "http_server_request_duration_seconds_count", label) - before; n != 1 {
 			t.Errorf("by %s: the sidecar counts %d calls", addr, n)
 		}
+		// What is not HTTP gets to the application too, which makes of it what it may.
+		c, err := dial(t.Context(), w.router, appUID, nil, net.JoinHostPort(addr, "8080"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		say(t, c, "\x00\x01\n\n")
+		if got := hear(t, c); !strings.HasPrefix(got, "HTTP/1.1 400 ") || strings.Contains(got, "Proxy-Status") {
+			t.Errorf("by %s: opaque bytes got %q", addr, got)
+		}
+		_ = c.Close()
 	}
 }
 
