@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// trimAfter is when start-up is over: connected, and the first calls made.
-	trimAfter = 2 * time.Second
-	trimEvery = 10 * time.Second
-	// gcPercent halves the heap at which a collection runs: a call allocates
-	// nothing, so that collections are rare at any size.
-	gcPercent = 50
+	trimEvery = 2 * time.Second
+	// gcPercent starts a collection at a quarter above what is live, not at
+	// twice: a call allocates nothing, so that collections are rare at any size.
+	gcPercent = 25
+	// scavengeBelow is the size of heap up to which collecting and returning
+	// it costs about a millisecond, every trimEvery.
+	scavengeBelow = 16 << 20
 )
 
 // keepSmall keeps the resident set to what serving calls needs. GOGC, where it
@@ -26,11 +28,18 @@ func keepSmall(ctx context.Context, getenv func(string) string) {
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	sleep(ctx, trimAfter)
-	debug.FreeOSMemory()
-	for ctx.Err() == nil {
-		trim()
+	trim() // start-up is over
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	for {
 		sleep(ctx, trimEvery)
+		if ctx.Err() != nil {
+			return
+		}
+		metrics.Read(heap)
+		if heap[0].Value.Uint64() < scavengeBelow {
+			debug.FreeOSMemory()
+		}
+		trim()
 	}
 }
 
