@@ -223,7 +223,7 @@ func (c *Call) ConnectTimeout() time.Duration {
 }
 
 // End records the call's outcome: the status that the client got, and why the
-// proxy answered by itself when it did. status 0 means that the client went away.
+// proxy answered by itself when it did, or ErrClientClosed.
 func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 	c.Route.Service.Active.Add(-1)
 	if c.admitted {

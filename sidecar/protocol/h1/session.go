@@ -52,16 +52,15 @@ type session struct {
 	seq       uint32         // counts what asynchronous work was started for; a late answer is recognised by it
 
 	// The request.
-	req      request
-	headLen  int  // bytes of in that the head takes, until it is rewritten
-	reqBody  body // what is still to be read
-	reqDone  bool // read and passed on completely
-	method   method
-	keep     bool // the client wants the connection to stay
-	http10   bool
-	upgrade  bool
-	draining bool // the rest of the request is read and thrown away, since nobody takes it
-	peer     string
+	req     request
+	headLen int  // bytes of in that the head takes, until it is rewritten
+	reqBody body // what is still to be read
+	reqDone bool // read and passed on completely
+	method  method
+	keep    bool // the client wants the connection to stay
+	http10  bool
+	upgrade bool
+	peer    string
 
 	// What was sent upstream, for another attempt: head, and body while it fits.
 	sentBuf  *buffer

@@ -16,7 +16,6 @@ func (s *session) startCall() {
 	s.upgrade = r.upgradeTo(s.down.in) != nil
 	s.reqBody = r.body()
 	s.reqDone = s.reqBody.done() && s.method != mConnect
-	s.draining = false
 	s.resp = respState{}
 	s.deadline = 0
 	if len(r.authority) == 0 && !s.original.IsValid() {

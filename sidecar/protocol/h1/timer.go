@@ -109,8 +109,6 @@ func (s *session) timedOut(now int64, attempt bool) {
 		s.cutAnswer(stats.ErrHTTPResponseTimeout)
 		return
 	}
-	err := stats.ErrHTTPResponseTimeout
-	reason := stats.RetryTimeout
-	s.attemptFailed(now, err, reason, attempt)
+	s.attemptFailed(now, stats.ErrHTTPResponseTimeout, stats.RetryTimeout, attempt)
 	s.advance()
 }
