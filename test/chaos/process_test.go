@@ -10,11 +10,11 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/meshd/meshd/internal/testkit/tail"
 	"github.com/meshd/meshd/supervise"
 )
 
@@ -22,7 +22,7 @@ import (
 type process struct {
 	name string
 	pid  int
-	out  tail
+	out  tail.Buffer
 	done chan struct{} // closed when it has ended
 }
 
@@ -175,24 +175,4 @@ func await(t *testing.T, within time.Duration, cond func() error) time.Duration 
 		}
 		<-tick.C
 	}
-}
-
-// A tail keeps the last 8 KiB that were written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	t.b = t.b[max(0, len(t.b)-8<<10):]
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.b))
 }

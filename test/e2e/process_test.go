@@ -6,12 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/meshd/meshd/internal/testkit/netns"
+	"github.com/meshd/meshd/internal/testkit/tail"
 )
 
 // A program is what start runs.
@@ -27,7 +27,7 @@ type program struct {
 // A process is a child that ends with this test, whatever ends it.
 type process struct {
 	cmd  *exec.Cmd
-	out  tail
+	out  tail.Buffer
 	done chan struct{} // closed when it has ended
 }
 
@@ -146,24 +146,4 @@ func (p *process) stop(t *testing.T) {
 	case <-time.After(patience):
 		t.Errorf("%s has not ended %v after SIGTERM", p.cmd.Path, patience)
 	}
-}
-
-// A tail keeps the last 8 KiB that were written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	t.b = t.b[max(0, len(t.b)-8<<10):]
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.b))
 }
