@@ -191,7 +191,15 @@ var reasonBits = [...]resource.RetryOn{
 	stats.Retry503:            resource.Retry503,
 	stats.Retry504:            resource.Retry504,
 	stats.RetryTimeout:        resource.RetryReset,
-	stats.RetryIdleReset:      0,
+
+	stats.RetryRefused:           resource.RetryRefused,
+	stats.RetryCancelled:         resource.RetryCancelled,
+	stats.RetryDeadlineExceeded:  resource.RetryDeadlineExceeded,
+	stats.RetryInternal:          resource.RetryInternal,
+	stats.RetryResourceExhausted: resource.RetryResourceExhausted,
+	stats.RetryUnavailable:       resource.RetryUnavailable,
+
+	stats.RetryIdleReset: 0,
 }
 
 // backoff is full jitter: anything up to base × 2^(retries so far), capped.

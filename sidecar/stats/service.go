@@ -24,6 +24,12 @@ const (
 	Retry503
 	Retry504
 	RetryTimeout
+	RetryRefused // the endpoint had not looked at the request (RFC 9113 section 8.7)
+	RetryCancelled
+	RetryDeadlineExceeded
+	RetryInternal
+	RetryResourceExhausted
+	RetryUnavailable
 	// RetryIdleReset is a pooled connection that was closed while idle: the
 	// call moved to a fresh one, which is not a retry, spends no budget and is
 	// counted apart.
@@ -39,7 +45,15 @@ var retryNames = [retryReasons]string{
 	Retry503:            "503",
 	Retry504:            "504",
 	RetryTimeout:        "timeout",
-	RetryIdleReset:      "idle-reset",
+
+	RetryRefused:           "refused-stream",
+	RetryCancelled:         "cancelled",
+	RetryDeadlineExceeded:  "deadline-exceeded",
+	RetryInternal:          "internal",
+	RetryResourceExhausted: "resource-exhausted",
+	RetryUnavailable:       "unavailable",
+
+	RetryIdleReset: "idle-reset",
 }
 
 // String is the value of the attribute meshd.retry.reason.

@@ -95,6 +95,15 @@ const (
 	Retry502                                // retriable_status_codes 502, or gateway-error
 	Retry503
 	Retry504
+	// RetryRefused is refused-stream: the endpoint said that it has not looked
+	// at the request (RFC 9113 section 8.7), so that any method may go again.
+	RetryRefused
+	// The codes of gRPC, before the first response message.
+	RetryCancelled         // cancelled
+	RetryDeadlineExceeded  // deadline-exceeded
+	RetryInternal          // internal
+	RetryResourceExhausted // resource-exhausted
+	RetryUnavailable       // unavailable
 )
 
 // Retry is envoy.config.route.v3.RetryPolicy. Only idempotent methods
@@ -109,11 +118,25 @@ type Retry struct {
 	BufferBytes int
 }
 
+// A Protocol is what the endpoints of a cluster speak.
+type Protocol uint8
+
+// The protocols, as HttpProtocolOptions has them.
+const (
+	// ProtocolAuto is use_downstream_protocol_config: HTTP/2 for calls that
+	// came over HTTP/2, HTTP/1.1 for the others.
+	ProtocolAuto  Protocol = iota
+	ProtocolHTTP1          // explicit_http_config.http_protocol_options
+	ProtocolHTTP2          // explicit_http_config.http2_protocol_options, cleartext with prior knowledge
+	ProtocolTCP            // metadata field protocol "tcp": bytes that nobody looks at
+)
+
 // A Cluster is envoy.config.cluster.v3.Cluster of type EDS.
 type Cluster struct {
 	Name           string
 	EDSName        string // eds_cluster_config.service_name, or Name
 	ConnectTimeout time.Duration
+	Protocol       Protocol
 	// Balancer is round_robin, least_request or peak_ewma (metadata field
 	// balancer, or else lb_policy).
 	Balancer string
