@@ -56,10 +56,10 @@ func (s *session) pumpResponse() {
 		switch {
 		case err != nil:
 			s.upBroken()
-		case u.eof && s.resp.phase == rsBody && s.resp.body.kind == bodyUntilClose:
+		case u.EOF && s.resp.phase == rsBody && s.resp.body.kind == bodyUntilClose:
 			s.resp.keep = false
 			s.answered()
-		case u.eof:
+		case u.EOF:
 			s.upBroken()
 		case u.full():
 			s.badResponse()
@@ -185,7 +185,7 @@ func (s *session) commit(u *upstream, r *response, n int, now, latency int64) {
 // ending decides whether the client's connection outlives this answer.
 func (s *session) ending() ending {
 	switch {
-	case !s.keep, s.down.eof && len(s.down.in) == 0, s.srv.draining.Load(),
+	case !s.keep, s.down.EOF && len(s.down.in) == 0, s.srv.draining.Load(),
 		s.resp.body.kind == bodyUntilClose, s.resp.decode:
 		return endClose
 	case s.http10:
@@ -284,6 +284,6 @@ func (s *session) cutAnswer(e stats.ErrorType) {
 	status := s.resp.status
 	s.call.Done(now, status, e, s.resp.latency)
 	s.endCall(status, e)
-	_ = s.down.conn.SetLinger(0)
+	_ = s.down.Conn.SetLinger(0)
 	s.closeDown()
 }

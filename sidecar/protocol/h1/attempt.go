@@ -47,7 +47,7 @@ func (s *session) connect(ep *endpoint.Endpoint, now int64, fresh bool) {
 		case pool.Idle:
 			// A request that cannot be sent twice does not go out on a
 			// connection that its server has just closed.
-			if !s.method.idempotent() && !u.quiet() {
+			if !s.method.idempotent() && !u.Quiet() {
 				u.close()
 				p.Lost()
 				continue
@@ -117,7 +117,7 @@ func (s *session) attach(u *upstream, now int64) {
 	}
 	s.offered = true
 	if err := u.send(s.sent); err != nil {
-		u.readable = true // the reason, or an early answer, may be there to read
+		u.Readable = true // the reason, or an early answer, may be there to read
 		u.out = nil
 	}
 	s.watchUp(u)
@@ -134,14 +134,14 @@ func (s *session) watchUp(u *upstream) {
 	u.flushing = true
 	s.srv.work.Go(func() {
 		defer s.recover()
-		_ = u.raw.Write(func(uintptr) bool {
+		_ = u.Raw.Write(func(uintptr) bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if s.up != u || u.dead.Load() {
+			if s.up != u || u.Dead() {
 				return true
 			}
 			if u.flush() != nil {
-				u.out, u.readable = nil, true
+				u.out, u.Readable = nil, true
 			}
 			if len(u.out) > 0 {
 				return false
@@ -159,10 +159,10 @@ func (s *session) release(reusable bool, now int64) {
 	if u == nil {
 		return
 	}
-	if reusable && len(u.in) == 0 && len(u.out) == 0 && !u.eof && !u.flushing {
+	if reusable && len(u.in) == 0 && len(u.out) == 0 && !u.EOF && !u.flushing {
 		u.settle()
-		if !u.readable || u.quiet() {
-			u.readable = false
+		if !u.Readable || u.Quiet() {
+			u.Readable = false
 			u.reused = true
 			s.up = nil
 			u.owner.Store(nil)
@@ -327,7 +327,7 @@ func (s *session) dropSent() {
 
 func (s *session) peerAddr() string {
 	if s.peer == "" {
-		if a, err := netip.ParseAddrPort(s.down.conn.RemoteAddr().String()); err == nil {
+		if a, err := netip.ParseAddrPort(s.down.Conn.RemoteAddr().String()); err == nil {
 			s.peer = a.Addr().Unmap().String()
 		}
 	}

@@ -21,7 +21,7 @@ func (s *session) refuse(p Problem) {
 func (s *session) reply(status int, e stats.ErrorType, detail string, last bool) {
 	s.endCall(status, e)
 	s.dropSent()
-	if last || !s.reqDone || !s.keep || s.srv.draining.Load() || s.down.eof && len(s.down.in) == 0 {
+	if last || !s.reqDone || !s.keep || s.srv.draining.Load() || s.down.EOF && len(s.down.in) == 0 {
 		s.state = stFlush
 		s.reqDone = s.reqDone && !last
 	} else {

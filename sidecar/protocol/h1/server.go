@@ -99,7 +99,7 @@ func (srv *Server) Serve(c *net.TCPConn) {
 	srv.work.Add(1)
 	defer srv.work.Done()
 	s := &session{srv: srv}
-	if s.down.init(c) != nil {
+	if s.down.Init(c) != nil {
 		_ = c.Close()
 		return
 	}
@@ -191,7 +191,7 @@ func Retire(ep *endpoint.Endpoint) { closeIdle(ep, poolOf(ep).Close()) }
 // longer than limit, or that their peer has closed: a FIN that came along with
 // the end of an answer has had no edge of its own.
 func (srv *Server) Sweep(ep *endpoint.Endpoint, limit time.Duration) {
-	dead := func(u *upstream) bool { return !u.quiet() }
+	dead := func(u *upstream) bool { return !u.Quiet() }
 	closeIdle(ep, poolOf(ep).Expired(srv.now()-int64(limit), dead))
 }
 

@@ -106,7 +106,7 @@ func (s *session) run() {
 	s.mu.Lock()
 	s.state = stHead
 	if s.srv.Original != nil {
-		if to, ok := s.srv.Original(s.down.conn); ok {
+		if to, ok := s.srv.Original(s.down.Conn); ok {
 			s.original = to
 			s.elsewhere = s.srv.Elsewhere != nil && s.srv.Elsewhere(to)
 		}
@@ -121,7 +121,7 @@ func (s *session) run() {
 		s.arm(dueIdle, now+int64(s.srv.IdleTimeout), now)
 	}
 	s.mu.Unlock()
-	_ = s.down.raw.Read(s.onReadable)
+	_ = s.down.Raw.Read(s.onReadable)
 	s.leave()
 }
 
@@ -130,7 +130,7 @@ func (s *session) run() {
 func (s *session) onReadable(uintptr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.down.readable = true
+	s.down.Readable = true
 	s.advance()
 	return s.state == stClosed || s.state == stTunnel
 }
@@ -151,7 +151,7 @@ func (s *session) leave() {
 		s.runTunnel()
 		return
 	}
-	_ = s.down.conn.Close()
+	_ = s.down.Conn.Close()
 }
 
 // recover keeps a panic inside its connection.
@@ -165,7 +165,7 @@ func (s *session) recover() {
 // wreck ends a session that a panic left in an unknown state.
 func (s *session) wreck() {
 	defer func() { _ = recover() }()
-	defer func() { _ = s.down.conn.Close() }()
+	defer func() { _ = s.down.Conn.Close() }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.abort()
@@ -216,7 +216,7 @@ func (s *session) advance() {
 func (s *session) sniff() bool {
 	for {
 		more, err := s.down.fill()
-		if err != nil || !more && s.down.eof && len(s.down.in) == 0 {
+		if err != nil || !more && s.down.EOF && len(s.down.in) == 0 {
 			s.closeDown()
 			return false
 		}
@@ -225,7 +225,7 @@ func (s *session) sniff() bool {
 			s.state = stHead
 			return true
 		case detect.NeedMore:
-			if s.down.eof {
+			if s.down.EOF {
 				s.opaque()
 				return false
 			}
@@ -262,7 +262,7 @@ func (s *session) readHead() bool {
 		if more {
 			continue
 		}
-		if err != nil || s.down.eof {
+		if err != nil || s.down.EOF {
 			s.closeDown()
 			return false
 		}
@@ -289,13 +289,13 @@ func (s *session) idle(now int64) {
 // client has nothing more to say, else after what it still sends was read
 // (closing on unread bytes is a reset, which may overtake the answer).
 func (s *session) linger() {
-	if s.reqDone && len(s.down.in) == 0 && !s.down.pending() || s.down.eof {
+	if s.reqDone && len(s.down.in) == 0 && !s.down.Pending() || s.down.EOF {
 		s.closeDown()
 		return
 	}
 	s.state = stLinger
 	s.thrown = 0
-	_ = s.down.conn.CloseWrite()
+	_ = s.down.Conn.CloseWrite()
 	now := s.srv.now()
 	s.arm(dueLinger, now+int64(lingerTime), now)
 }
@@ -309,7 +309,7 @@ func (s *session) throwAway() {
 			return
 		}
 		more, err := s.down.fill()
-		if err != nil || s.down.eof {
+		if err != nil || s.down.EOF {
 			s.closeDown()
 			return
 		}
@@ -362,10 +362,10 @@ func (s *session) watchDown() {
 	s.down.flushing = true
 	s.srv.work.Go(func() {
 		defer s.recover()
-		_ = s.down.raw.Write(func(uintptr) bool {
+		_ = s.down.Raw.Write(func(uintptr) bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if s.down.dead.Load() {
+			if s.down.Dead() {
 				return true
 			}
 			if s.down.flush() != nil {

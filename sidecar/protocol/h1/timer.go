@@ -70,7 +70,7 @@ func (s *session) idleDue(now int64) {
 	}
 	s.peeked = true
 	s.arm(dueIdle, now+int64(s.srv.IdleTimeout-peekAfter), now)
-	s.down.readable = true
+	s.down.Readable = true
 	s.advance()
 }
 

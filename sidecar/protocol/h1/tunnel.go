@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	raw "github.com/meshd/meshd/sidecar/protocol/socket"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -28,14 +29,11 @@ func (t *tunnel) cut() {
 	}
 }
 
-// past is a deadline that makes a goroutine leave the poller.
-var past = time.Unix(1, 0)
-
 // opaque gives the client connection away.
 func (s *session) opaque() {
 	s.state = stTunnel
 	s.takeLeftovers(nil)
-	_ = s.down.conn.SetReadDeadline(past)
+	_ = s.down.Conn.SetReadDeadline(raw.Past)
 }
 
 func (s *session) takeLeftovers(u *upstream) {
@@ -56,8 +54,8 @@ func (s *session) open(u *upstream) {
 	s.up = nil
 	s.state = stTunnel
 	s.dropSent()
-	_ = s.down.conn.SetReadDeadline(past)
-	_ = u.conn.SetReadDeadline(past)
+	_ = s.down.Conn.SetReadDeadline(raw.Past)
+	_ = u.Conn.SetReadDeadline(raw.Past)
 }
 
 // connected follows the dial of a CONNECT (RFC 9110 section 9.3.6).
@@ -94,18 +92,18 @@ func (s *session) runTunnel() {
 	s.mu.Unlock()
 	defer stop()
 	if t.up == nil {
-		_ = s.down.conn.SetReadDeadline(time.Time{})
+		_ = s.down.Conn.SetReadDeadline(time.Time{})
 		s.srv.Stats.Passthrough.Inc()
-		s.srv.Opaque(ctx, s.down.conn, s.original, t.fromA)
+		s.srv.Opaque(ctx, s.down.Conn, s.original, t.fromA)
 		return
 	}
 	<-t.left
-	_ = s.down.conn.SetReadDeadline(time.Time{})
-	_ = t.up.conn.SetReadDeadline(time.Time{})
+	_ = s.down.Conn.SetReadDeadline(time.Time{})
+	_ = t.up.Conn.SetReadDeadline(time.Time{})
 	if len(t.toA) > 0 {
-		_, _ = s.down.conn.Write(t.toA)
+		_, _ = s.down.Conn.Write(t.toA)
 	}
-	s.srv.Relay(ctx, s.down.conn, t.up.conn, t.fromA, t.fromB)
+	s.srv.Relay(ctx, s.down.Conn, t.up.Conn, t.fromA, t.fromB)
 	poolOf(t.up.ep).Lost()
 	s.srv.Stats.Upstream.Add(-1)
 	s.mu.Lock()

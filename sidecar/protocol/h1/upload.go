@@ -51,7 +51,7 @@ func (s *session) pumpRequest() {
 		case err != nil:
 			s.abort()
 			return
-		case s.down.eof:
+		case s.down.EOF:
 			s.badRequestBody(errTruncated)
 			return
 		case s.down.full():
@@ -92,7 +92,7 @@ func (s *session) pass(u *upstream, p []byte) {
 	}
 	s.progress()
 	if u.send(p) != nil {
-		u.out, u.readable = nil, true
+		u.out, u.Readable = nil, true
 	}
 	s.watchUp(u)
 }

@@ -32,7 +32,7 @@ func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout t
 	c, err := d.DialContext(srv.ctx, "tcp", ep.Address)
 	u := &upstream{srv: srv, ep: ep}
 	if err == nil {
-		if err = u.init(c.(*net.TCPConn)); err != nil {
+		if err = u.Init(c.(*net.TCPConn)); err != nil {
 			_ = c.Close()
 		}
 	}
@@ -62,7 +62,7 @@ func (u *upstream) handOver(s *session, seq uint32) bool {
 		return !tunnel
 	}
 	if !poolOf(u.ep).Put(u, u.srv.now()) {
-		_ = u.conn.Close()
+		_ = u.Conn.Close()
 		return false
 	}
 	return true
@@ -85,9 +85,9 @@ func (u *upstream) offer(s *session, seq uint32) (taken, tunnel bool) {
 
 // serve is in the poller until the connection is closed or becomes a tunnel.
 func (u *upstream) serve() {
-	_ = u.raw.Read(u.onReadable)
+	_ = u.Raw.Read(u.onReadable)
 	if !u.left() {
-		_ = u.conn.Close()
+		_ = u.Conn.Close()
 	}
 }
 
@@ -115,7 +115,7 @@ func (u *upstream) left() bool {
 // and returns true when the goroutine shall leave the poller.
 func (u *upstream) onReadable(uintptr) bool {
 	for {
-		if u.dead.Load() {
+		if u.Dead() {
 			return true
 		}
 		if s := u.owner.Load(); s != nil {
@@ -137,18 +137,18 @@ func (u *upstream) tell(s *session) (done, leave bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.up == u {
-		u.readable = true
+		u.Readable = true
 		s.advance()
 		done = true
 	}
-	leave = s.state == stTunnel && s.tunnel.up == u || u.dead.Load()
+	leave = s.state == stTunnel && s.tunnel.up == u || u.Dead()
 	return done || leave, leave
 }
 
 // stillIdle looks at a connection, taken out of the pool, on which something
 // happened while no call was on it: mostly that the peer closed it.
 func (u *upstream) stillIdle() bool {
-	if !u.quiet() {
+	if !u.Quiet() {
 		u.close()
 		poolOf(u.ep).Lost()
 		return false
@@ -167,8 +167,8 @@ func (u *upstream) recover() {
 		return
 	}
 	u.srv.panicked(p)
-	if u.conn != nil {
-		_ = u.conn.Close()
+	if u.Conn != nil {
+		_ = u.Conn.Close()
 	}
 	if s := u.owner.Load(); s != nil {
 		s.wreck()
