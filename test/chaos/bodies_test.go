@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 const (
@@ -25,7 +27,7 @@ func TestLargeBodies(t *testing.T) {
 	r := newRig(t)
 	r.run(1)
 	c := r.client()
-	sidecars := []watched{{name: "caller's sidecar", pid: c.pid}, {name: "instance's sidecar", pid: r.awaitReady(1)[0].PID}}
+	sidecars := []watched{{name: "caller's sidecar", pid: c.PID}, {name: "instance's sidecar", pid: r.awaitReady(1)[0].PID}}
 	warm(t, c)
 	for i := range sidecars {
 		sidecars[i].begin(t)
@@ -66,7 +68,7 @@ func TestSlowReader(t *testing.T) {
 	r := newRig(t)
 	r.run(1)
 	c := r.client()
-	sidecars := []watched{{name: "caller's sidecar", pid: c.pid}, {name: "instance's sidecar", pid: r.awaitReady(1)[0].PID}}
+	sidecars := []watched{{name: "caller's sidecar", pid: c.PID}, {name: "instance's sidecar", pid: r.awaitReady(1)[0].PID}}
 	before := warm(t, c)
 	for i := range sidecars {
 		sidecars[i].begin(t)
@@ -157,8 +159,8 @@ type watched struct {
 	from, peak int64
 }
 
-func (w *watched) begin(t *testing.T) { w.from = rss(t, w.pid); w.peak = w.from }
-func (w *watched) look(t *testing.T)  { w.peak = max(w.peak, rss(t, w.pid)) }
+func (w *watched) begin(t *testing.T) { w.from = process.RSS(t, w.pid); w.peak = w.from }
+func (w *watched) look(t *testing.T)  { w.peak = max(w.peak, process.RSS(t, w.pid)) }
 
 func (w *watched) judge(t *testing.T) {
 	t.Helper()

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // illnesses are how an instance is up and yet of no use.
@@ -48,9 +50,9 @@ func TestBreaker(t *testing.T) {
 			calls := c.load(300).start(t)
 			calls.forSeconds(0.5)
 			r.mode(sick, ill.mode)
-			took := await(t, patience, func() error { return c.breakerOpen(sick) })
+			took := process.Await(t, patience, func() error { return c.breakerOpen(sick) })
 			t.Logf("open after %v, with %d failed calls", took.Round(time.Millisecond), calls.failures())
-			took = await(t, patience, func() error { return r.topShows(1) })
+			took = process.Await(t, patience, func() error { return r.topShows(1) })
 			t.Logf("meshctl top shows it %v later", took.Round(time.Millisecond))
 			calls.forSeconds(1)
 			o := calls.stop()
@@ -66,13 +68,13 @@ func TestBreaker(t *testing.T) {
 
 			r.mode(sick, "ok")
 			healed := c.load(300).start(t)
-			took = await(t, patience, func() error {
+			took = process.Await(t, patience, func() error {
 				if c.breakerOpen(sick) == nil {
 					return fmt.Errorf("the breaker of %s is still open", sick)
 				}
 				return nil
 			})
-			await(t, patience, func() error { return r.topShows(0) })
+			process.Await(t, patience, func() error { return r.topShows(0) })
 			healed.forSeconds(0.5)
 			o = healed.clean("well again")
 			t.Logf("closed after %v, %d calls", took.Round(time.Millisecond), o.instances[sick])

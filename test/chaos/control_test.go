@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // TestLoseMeshd: the control plane ends, in one way or another, stays away for
@@ -18,10 +20,10 @@ func TestLoseMeshd(t *testing.T) {
 		what string
 		lose func(*rig)
 	}{
-		{"killed", func(r *rig) { r.meshd.kill() }},
-		{"stopped", func(r *rig) { r.meshd.terminate(r.t) }},
+		{"killed", func(r *rig) { r.meshd.Kill() }},
+		{"stopped", func(r *rig) { r.meshd.Terminate(r.t, patience) }},
 		{"killed, its data lost", func(r *rig) {
-			r.meshd.kill()
+			r.meshd.Kill()
 			if err := os.RemoveAll(r.data()); err != nil {
 				r.t.Fatal(err)
 			}
@@ -68,7 +70,7 @@ func TestRestartWithoutMeshd(t *testing.T) {
 	state := filepath.Join(r.dir, "client")
 	c := r.client("--state-dir", state)
 	c.awaitEndpoints(2)
-	await(t, patience, func() error { // it is written a moment after the change
+	process.Await(t, patience, func() error { // it is written a moment after the change
 		var kept []byte
 		err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -85,8 +87,8 @@ func TestRestartWithoutMeshd(t *testing.T) {
 		}
 		return err
 	})
-	r.meshd.kill()
-	c.kill()
+	r.meshd.Kill()
+	c.Kill()
 	from := time.Now()
 	c.start()
 	t.Logf("first answer %v after the start, without meshd", time.Since(from).Round(time.Millisecond))

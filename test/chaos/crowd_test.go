@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 const (
@@ -65,28 +67,28 @@ func TestIdleConnections(t *testing.T) {
 	warm := c.load(500).start(t)
 	warm.forSeconds(1)
 	before := warm.clean("before")
-	rssBefore, fdBefore := rss(t, c.pid), descriptors(t, c.pid)
+	rssBefore, fdBefore := process.RSS(t, c.PID), process.Descriptors(t, c.PID)
 
 	from := time.Now()
 	idlers := start(t, "the crowd", []string{
 		roleEnv + "=crowd", targetEnv + "=" + c.outbound, countEnv + "=" + strconv.Itoa(count),
 	}, os.Args[0])
-	await(t, patience, func() error {
-		if strings.Contains(idlers.out.String(), "all are open") {
+	process.Await(t, patience, func() error {
+		if strings.Contains(idlers.Out.String(), "all are open") {
 			return nil
 		}
-		return fmt.Errorf("the crowd says %q", &idlers.out)
+		return fmt.Errorf("the crowd says %q", &idlers.Out)
 	})
 	opened := time.Since(from)
 	// Some of those before may still have been open when they were counted.
-	if n := descriptors(t, c.pid) - fdBefore; n < count-slack {
+	if n := process.Descriptors(t, c.PID) - fdBefore; n < count-slack {
 		t.Errorf("the sidecar has %d descriptors more, want %d", n, count)
 	}
 	calls := c.load(500).start(t)
 	peak := int64(0)
 	for range 10 {
 		calls.forSeconds(0.2)
-		peak = max(peak, rss(t, c.pid))
+		peak = max(peak, process.RSS(t, c.PID))
 	}
 	during := calls.clean("beside them")
 	each := (peak - rssBefore) / count
@@ -100,14 +102,14 @@ func TestIdleConnections(t *testing.T) {
 		t.Errorf("p99 beside idle connections is %v, want it low: at most 250 ms on a busy machine", during.p99)
 	}
 
-	idlers.kill()
-	took := await(t, patience, func() error {
-		if n := descriptors(t, c.pid); n > fdBefore+slack {
+	idlers.Kill()
+	took := process.Await(t, patience, func() error {
+		if n := process.Descriptors(t, c.PID); n > fdBefore+slack {
 			return fmt.Errorf("%d descriptors are open, %d were before", n, fdBefore)
 		}
 		return nil
 	})
-	t.Logf("all closed %v after their client was killed; RSS %.1f MB", took.Round(time.Millisecond), mb(rss(t, c.pid)))
+	t.Logf("all closed %v after their client was killed; RSS %.1f MB", took.Round(time.Millisecond), mb(process.RSS(t, c.PID)))
 }
 
 func mb(bytes int64) float64 { return float64(bytes) / (1 << 20) }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // TestKillInstance: one of five dies, in several ways, at 2,000 calls a second,
@@ -38,7 +40,7 @@ func TestKillInstance(t *testing.T) {
 			if kill.sidecar {
 				pids = append(pids, victim.PID)
 			}
-			kill9(t, pids...)
+			process.Signal(t, syscall.SIGKILL, pids...)
 			calls.forSeconds(2.3)
 			o := calls.clean("kill -9 of " + kill.what)
 			if len(o.instances) != 5 {
@@ -60,14 +62,14 @@ func TestSidecarIsBack(t *testing.T) {
 	var took []time.Duration
 	for _, victim := range all[:3] {
 		from := time.Now()
-		kill9(t, victim.PID)
-		await(t, patience, func() error {
-			if !gone(victim.PID) {
+		process.Signal(t, syscall.SIGKILL, victim.PID)
+		process.Await(t, patience, func() error {
+			if !process.Gone(victim.PID) {
 				return fmt.Errorf("pid %d is still there", victim.PID)
 			}
 			return nil
 		})
-		await(t, patience, func() error {
+		process.Await(t, patience, func() error {
 			_, err := load{addr: victim.Address, host: authority}.once()
 			return err
 		})
@@ -98,7 +100,7 @@ func TestLostInstance(t *testing.T) {
 	calls := c.load(500).start(t)
 	calls.forSeconds(0.5)
 	from := time.Now()
-	lost.kill() // what it started goes with it
+	lost.Kill() // what it started goes with it
 	c.awaitEndpoints(1)
 	other.awaitEndpoints(1)
 	took := time.Since(from)
@@ -124,7 +126,7 @@ func TestFrozenInstance(t *testing.T) {
 	calls := c.load(500).start(t)
 	calls.forSeconds(1)
 	from := time.Now()
-	sendSignal(t, syscall.SIGSTOP, frozen.PID)
+	process.Signal(t, syscall.SIGSTOP, frozen.PID)
 	c.awaitEndpoints(2)
 	took := time.Since(from)
 	calls.clean("the sidecar of an instance stopped")
@@ -132,7 +134,7 @@ func TestFrozenInstance(t *testing.T) {
 	if took > limit {
 		t.Errorf("the frozen instance was an endpoint for %v, want at most %v", took, limit)
 	}
-	sendSignal(t, syscall.SIGCONT, frozen.PID)
+	process.Signal(t, syscall.SIGCONT, frozen.PID)
 	r.awaitReady(3)
 	c.awaitEndpoints(3)
 }

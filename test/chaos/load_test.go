@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // callTimeout is what a call may take before it counts as failed.
@@ -101,7 +103,7 @@ func (l load) start(t *testing.T) *running {
 func (r *running) await(n int) {
 	r.t.Helper()
 	from := r.ended.Load()
-	await(r.t, callTimeout+time.Duration(4*float64(n)/r.load.rate*float64(time.Second)), func() error {
+	process.Await(r.t, callTimeout+time.Duration(4*float64(n)/r.load.rate*float64(time.Second)), func() error {
 		if got := r.ended.Load() - from; got < int64(n) {
 			return fmt.Errorf("%d of %d calls ended", got, n)
 		}

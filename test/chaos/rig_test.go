@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/supervise"
 )
 
 const (
@@ -32,10 +35,31 @@ type rig struct {
 	t          *testing.T
 	dir        string
 	xds, http  string
-	meshd      *process
+	meshd      *process.Process
 	api        *api.Client
 	transport  *http.Transport
 	meshdFlags []string
+}
+
+// start runs a program with env added to the test's own.
+func start(t *testing.T, name string, env []string, path string, args ...string) *process.Process {
+	t.Helper()
+	return process.Run(t, process.Spec{Name: name, Env: append(os.Environ(), env...), Path: path, Args: args})
+}
+
+// addrs are n free addresses of loopback, outside of the range from which
+// outgoing connections take theirs.
+func addrs(t *testing.T, n int) []string {
+	t.Helper()
+	ports, err := supervise.FreePorts(n, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, p := range ports {
+		out = append(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+	}
+	return out
 }
 
 func newRig(t *testing.T, meshdFlags ...string) *rig {
@@ -63,8 +87,8 @@ func (r *rig) data() string { return filepath.Join(r.dir, "meshd") }
 func (r *rig) startMeshd() {
 	r.t.Helper()
 	args := append([]string{"--xds-addr", r.xds, "--http-addr", r.http, "--data-dir", r.data()}, r.meshdFlags...)
-	r.meshd = start(r.t, "meshd", nil, binary(r.t, "meshd"), args...)
-	await(r.t, patience, func() error { return r.get("http://"+r.http+"/readyz", nil) })
+	r.meshd = start(r.t, "meshd", nil, process.Binary(r.t, "meshd"), args...)
+	process.Await(r.t, patience, func() error { return r.get("http://"+r.http+"/readyz", nil) })
 }
 
 // get decodes JSON into v, if it is not nil.
@@ -84,16 +108,16 @@ func (r *rig) get(url string, v any) error {
 }
 
 // run is meshctl run of the service.
-func (r *rig) run(replicas int, flags ...string) *process {
+func (r *rig) run(replicas int, flags ...string) *process.Process {
 	r.t.Helper()
 	args := []string{
 		"--meshd", "http://" + r.http, "run", "--name", service, "--port", strconv.Itoa(servicePort),
-		"--replicas", strconv.Itoa(replicas), "--meshd-xds", r.xds, "--sidecar", binary(r.t, "sidecar"),
+		"--replicas", strconv.Itoa(replicas), "--meshd-xds", r.xds, "--sidecar", process.Binary(r.t, "sidecar"),
 		"--state-dir", filepath.Join(r.dir, "state"),
 		"--env", roleEnv + "=app", "--env", appDirEnv + "=" + r.apps(),
 	}
 	args = append(append(args, flags...), "--", os.Args[0])
-	return start(r.t, "meshctl run", nil, binary(r.t, "meshctl"), args...)
+	return start(r.t, "meshctl run", nil, process.Binary(r.t, "meshctl"), args...)
 }
 
 // meshctl runs a command to its end and returns what it printed.
@@ -102,7 +126,7 @@ func (r *rig) meshctl(args ...string) string {
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	args = append([]string{"--meshd", "http://" + r.http}, args...)
-	out, err := exec.CommandContext(ctx, binary(r.t, "meshctl"), args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, process.Binary(r.t, "meshctl"), args...).CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("meshctl %q: %v\n%s", args, err, out)
 	}
@@ -140,7 +164,7 @@ func (r *rig) instances() ([]api.Instance, error) {
 func (r *rig) awaitReady(n int) []api.Instance {
 	r.t.Helper()
 	var all []api.Instance
-	await(r.t, patience, func() (err error) {
+	process.Await(r.t, patience, func() (err error) {
 		if all, err = r.instances(); err != nil {
 			return err
 		}
@@ -182,7 +206,7 @@ func (r *rig) mode(instance, mode string) {
 
 // A client is a sidecar without an instance, through which a test calls.
 type client struct {
-	*process
+	*process.Process
 	rig             *rig
 	outbound, admin string
 	flags           []string
@@ -205,8 +229,8 @@ func (c *client) start() {
 	args := append([]string{
 		"--service", "caller", "--meshd", c.rig.xds, "--inbound", "", "--outbound", c.outbound, "--admin", c.admin,
 	}, c.flags...)
-	c.process = start(t, "the client's sidecar", nil, binary(t, "sidecar"), args...)
-	await(t, patience, func() error {
+	c.Process = start(t, "the client's sidecar", nil, process.Binary(t, "sidecar"), args...)
+	process.Await(t, patience, func() error {
 		r := load{addr: c.outbound, host: authority}
 		_, err := r.once()
 		return err
@@ -255,7 +279,7 @@ func (c *client) endpoints() ([]endpoint, error) {
 // awaitEndpoints waits until the client knows exactly n.
 func (c *client) awaitEndpoints(n int) time.Duration {
 	c.rig.t.Helper()
-	return await(c.rig.t, patience, func() error {
+	return process.Await(c.rig.t, patience, func() error {
 		eps, err := c.endpoints()
 		if err == nil && len(eps) != n {
 			err = fmt.Errorf("%d endpoints, want %d", len(eps), n)

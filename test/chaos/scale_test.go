@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // TestScale: 2 -> 6 -> 2 instances under load, GETs and POSTs, on connections
@@ -29,7 +31,7 @@ func TestScale(t *testing.T) {
 
 	r.meshctl("scale", service, "6")
 	ready := map[string]time.Time{}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		all, err := r.instances()
 		if err != nil {
 			return err

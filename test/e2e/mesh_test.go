@@ -15,6 +15,7 @@ import (
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/internal/testkit/netns"
+	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/supervise"
 )
 
@@ -85,7 +86,7 @@ func (m *mesh) awaitReady(ids ...string) {
 
 // A sidecar is one that runs, and where.
 type sidecar struct {
-	*process
+	*process.Process
 	outbound, inbound, admin string
 	client                   *http.Client // reaches admin
 }
@@ -120,7 +121,7 @@ func (m *mesh) sidecar(s spec) *sidecar {
 		"--outbound", out.outbound, "--inbound", out.inbound, "--admin", out.admin,
 		"--app", s.app, "--advertise", s.advertise,
 	}
-	out.process = start(m.t, program{
+	out.Process = start(m.t, program{
 		name: "sidecar " + s.instance, ns: s.ns, uid: s.uid, env: s.env,
 		path: binary(m.t, "sidecar"), args: append(args, s.flags...),
 	})

@@ -112,14 +112,14 @@ func refusal(t *testing.T, env []string, args ...string) string {
 	t.Helper()
 	p := start(t, program{name: "sidecar", path: binary(t, "sidecar"), env: env, args: args})
 	select {
-	case <-p.done:
+	case <-p.Done:
 	case <-time.After(patience):
 		t.Fatalf("it started, with %q", env)
 	}
-	if p.cmd.ProcessState.ExitCode() != 1 {
-		t.Errorf("exit status %d: %s", p.cmd.ProcessState.ExitCode(), &p.out)
+	if p.ExitCode() != 1 {
+		t.Errorf("exit status %d: %s", p.ExitCode(), &p.Out)
 	}
-	return p.out.String()
+	return p.Out.String()
 }
 
 // documented holds the page on telemetry to what is seen.

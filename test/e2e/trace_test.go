@@ -73,7 +73,7 @@ func (c *chain) stop(t *testing.T) {
 	t.Helper()
 	var work sync.WaitGroup
 	for _, s := range c.all {
-		work.Go(func() { s.stop(t) })
+		work.Go(func() { s.Terminate(t, patience) })
 	}
 	work.Wait()
 }
