@@ -50,6 +50,7 @@ var rules = []rule{
 	{"sidecar/redirect", nil, "one-shot, off the path"},
 	{"sidecar/upgrade", nil, "descriptors and processes, no HTTP"},
 	{"sidecar/protocol/detect", nil, "first bytes to a word"},
+	{"sidecar/protocol/grpc", []string{"sidecar/stats", "sidecar/endpoint"}, "pure functions from bytes to what the other rooms have words for"},
 	{"sidecar/protocol/socket", nil, "system calls, no protocol"},
 
 	{"cmd/sidecar", []string{"internal/cliflag", "sidecar", "xds/client", "xds/resource", "breaker", "tracing"}, "a binary wires its own side"},

@@ -1,0 +1,135 @@
+package grpc
+
+import "github.com/meshd/meshd/sidecar/stats"
+
+// The codes of gRPC (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
+const (
+	OK uint32 = iota
+	Cancelled
+	Unknown
+	InvalidArgument
+	DeadlineExceeded
+	NotFound
+	AlreadyExists
+	PermissionDenied
+	ResourceExhausted
+	FailedPrecondition
+	Aborted
+	OutOfRange
+	Unimplemented
+	Internal
+	Unavailable
+	DataLoss
+	Unauthenticated
+
+	known // how many there are
+)
+
+// Name is a code's name, such as "UNAVAILABLE", or its digits where it has none.
+func Name(code uint32) string { return stats.GRPCName(code) }
+
+// ParseStatus reads the value of grpc-status: decimal digits, at most 2^32-1
+// and ten of them. It is to be passed on as it came, known or not; what it
+// means for the call is stats.GRPC(code). Where ok is false the status is
+// Unknown, as gRPC's clients have it.
+func ParseStatus[T ~string | ~[]byte](s T) (code uint32, ok bool) {
+	if len(s) == 0 || len(s) > 10 {
+		return Unknown, false
+	}
+	n := uint64(0)
+	for i := range len(s) {
+		c := s[i]
+		if c < '0' || c > '9' {
+			return Unknown, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	if n > 1<<32-1 {
+		return Unknown, false
+	}
+	return uint32(n), true
+}
+
+// verdicts say what a code tells of the endpoint. A failure counts against its
+// breaker and its price: it could not serve, as against a call that is not to
+// be served. They are those of Envoy's outlier detection, which counts the
+// codes that stand for HTTP 5xx, less UNIMPLEMENTED, as HTTP's 501 is here; and
+// those of Linkerd, less PERMISSION_DENIED. UNKNOWN is what a handler's plain
+// error or exception becomes, like HTTP's 500. RESOURCE_EXHAUSTED is a limit of
+// the caller's as often as of the endpoint's, like 429.
+var verdicts = [known]struct {
+	failure bool
+	retry   bool
+	reason  stats.RetryReason
+}{
+	Cancelled:         {retry: true, reason: stats.RetryCancelled},
+	Unknown:           {failure: true},
+	DeadlineExceeded:  {failure: true, retry: true, reason: stats.RetryDeadlineExceeded},
+	ResourceExhausted: {retry: true, reason: stats.RetryResourceExhausted},
+	Internal:          {failure: true, retry: true, reason: stats.RetryInternal},
+	Unavailable:       {failure: true, retry: true, reason: stats.RetryUnavailable},
+	DataLoss:          {failure: true},
+}
+
+// Failure reports whether a code counts against the endpoint that sent it. A
+// code that gRPC does not know is Unknown.
+func Failure(code uint32) bool {
+	if code >= known {
+		code = Unknown
+	}
+	return verdicts[code].failure
+}
+
+// RetryReason is the reason for which a call that ended with this code may be
+// tried again, if the route's policy has it among its own.
+func RetryReason(code uint32) (stats.RetryReason, bool) {
+	if code >= known {
+		return 0, false
+	}
+	return verdicts[code].reason, verdicts[code].retry
+}
+
+// FromHTTP is the code of an answer without a grpc-status
+// (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+func FromHTTP(status int) uint32 {
+	switch status {
+	case 400:
+		return Internal
+	case 401:
+		return Unauthenticated
+	case 403:
+		return PermissionDenied
+	case 404:
+		return Unimplemented
+	case 429, 502, 503, 504:
+		return Unavailable
+	}
+	return Unknown
+}
+
+// FromProxyError is the grpc-status of an answer that the proxy makes itself,
+// where an HTTP call would get httpStatus. It is FromHTTP, as with Envoy (a
+// limit reached is UNAVAILABLE, no route UNIMPLEMENTED), but where gRPC has a
+// better word. UNAVAILABLE is what clients try again by themselves, so it is
+// not said of what would only happen again.
+func FromProxyError(e stats.ErrorType, httpStatus int) uint32 {
+	switch e {
+	case stats.ErrHTTPResponseTimeout:
+		return DeadlineExceeded
+	case stats.ErrClientClosed:
+		return Cancelled
+	case stats.ErrHTTPResponseHeaderSectionSize, stats.ErrHTTPResponseHeaderSize, stats.ErrHTTPResponseBodySize,
+		stats.ErrHTTPResponseTrailerSectionSize, stats.ErrHTTPResponseTrailerSize,
+		stats.ErrHTTPProtocolError, stats.ErrProxyInternalError, stats.ErrProxyLoopDetected:
+		return Internal
+	case stats.ErrProxyConfigurationError:
+		return Unavailable // until the next configuration
+	}
+	switch httpStatus {
+	case 408: // the client was too slow with its request
+		return DeadlineExceeded
+	case 413, 431:
+		return ResourceExhausted
+	}
+	return FromHTTP(httpStatus)
+}
