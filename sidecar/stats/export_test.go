@@ -31,6 +31,9 @@ func filled() *Registry {
 	all.Record(200, ErrNone, 1500*time.Millisecond)
 	all.Record(200, ErrNone, 100*time.Second)
 	all.Record(503, ErrDestinationUnavailable, 20*time.Microsecond)
+	all.Record(GRPC(0), ErrNone, 4*time.Millisecond)
+	all.Record(GRPC(14), ErrNone, 5*time.Millisecond)
+	all.Record(GRPC(14), ErrConnectionRefused, 6*time.Millisecond)
 	c.Retry(Retry503)
 	c.Retry(RetryConnectFailure)
 	c.Retry(RetryIdleReset)
@@ -191,6 +194,15 @@ func TestProduce(t *testing.T) {
 	}
 	if v, _ := failed.Attributes.Value("error.type"); v.AsString() != "destination_unavailable" {
 		t.Errorf("attributes %v", failed.Attributes.ToSlice())
+	}
+	wantRPC := attribute.NewSet(
+		attribute.String("meshd.service", "default/checkout:8080"),
+		attribute.String("meshd.route", "all"),
+		attribute.Int("http.response.status_code", 200),
+		attribute.String("rpc.response.status_code", "UNAVAILABLE"),
+		attribute.String("error.type", "connection_refused"))
+	if rpc := latency.DataPoints[4]; rpc.Count != 1 || !rpc.Attributes.Equals(&wantRPC) {
+		t.Errorf("%d calls with %v", rpc.Count, rpc.Attributes.ToSlice())
 	}
 	for name, want := range map[string]int64{
 		"http.client.active_requests": 2, "meshd.client.retries_denied": 1, "meshd.breaker.open": 1,

@@ -6,6 +6,9 @@ import "strconv"
 // is an int, 1000 + code is the outcome of a gRPC call.
 const grpcBase = 1000
 
+// grpcOverHTTP is the HTTP status of every answer with a grpc-status.
+const grpcOverHTTP = 200
+
 // grpcUnknown is what a code that gRPC does not know counts as.
 const grpcUnknown = 2
 
@@ -27,10 +30,10 @@ func GRPC(code uint32) int {
 
 // GRPCCode is the gRPC code of a status, and false for a status of HTTP.
 func GRPCCode(status int) (code uint32, ok bool) {
-	if status < grpcBase {
-		return 0, false
+	if n := status - grpcBase; uint(n) < uint(len(grpcNames)) {
+		return uint32(n), true
 	}
-	return uint32(status - grpcBase), true
+	return 0, false
 }
 
 // GRPCName is the name of a code, such as "UNAVAILABLE": the value of the

@@ -62,13 +62,16 @@ func (p *production) side(side string, services []ServiceSnapshot, routes bool) 
 }
 
 func (p *production) histogram(service string, s Series, route bool) metricdata.ExponentialHistogramDataPoint[float64] {
-	attrs := make([]attribute.KeyValue, 0, 4)
+	attrs := make([]attribute.KeyValue, 0, 5)
 	attrs = append(attrs, attribute.String("meshd.service", service))
 	if route {
 		attrs = append(attrs, attribute.String("meshd.route", s.Route))
 	}
 	if s.Status != 0 {
 		attrs = append(attrs, attribute.Int("http.response.status_code", s.Status))
+	}
+	if s.GRPC != "" {
+		attrs = append(attrs, attribute.String("rpc.response.status_code", s.GRPC))
 	}
 	if s.Error != "" {
 		attrs = append(attrs, attribute.String("error.type", s.Error))

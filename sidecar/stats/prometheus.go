@@ -57,6 +57,9 @@ func (p promWriter) side(side string, services []ServiceSnapshot, route bool) {
 			if series.Status != 0 {
 				labels = append(labels, "http_response_status_code", strconv.Itoa(series.Status))
 			}
+			if series.GRPC != "" {
+				labels = append(labels, "rpc_response_status_code", series.GRPC)
+			}
 			if series.Error != "" {
 				labels = append(labels, "error_type", series.Error)
 			}

@@ -185,6 +185,7 @@ func TestNoAllocation(t *testing.T) {
 	route := s.Route("r")
 	for name, f := range map[string]func(){
 		"Record":         func() { route.Record(200, ErrNone, 3*time.Millisecond) },
+		"Record (gRPC)":  func() { route.Record(GRPC(0), ErrNone, 3*time.Millisecond) },
 		"Record (error)": func() { route.Record(503, ErrConnectionRefused, time.Millisecond) },
 		"Active":         func() { s.Active.Inc(); s.Active.Dec() },
 		"Retry":          func() { s.Retry(Retry503) },
@@ -199,22 +200,28 @@ func TestNoAllocation(t *testing.T) {
 func BenchmarkCall(b *testing.B) {
 	s := NewRegistry().Client("s")
 	route := s.Route("r")
-	call := func(i int) {
+	call := func(status, i int) {
 		s.Active.Inc()
-		route.Record(200, ErrNone, time.Duration(i&0xfffff)*64)
+		route.Record(status, ErrNone, time.Duration(i&0xfffff)*64)
 		s.Active.Dec()
 	}
 	b.Run("alone", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			call(i)
+			call(200, i)
+		}
+	})
+	b.Run("gRPC", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			call(GRPC(0), i)
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for i := 0; pb.Next(); i++ {
-				call(i)
+				call(200, i)
 			}
 		})
 	})

@@ -16,8 +16,8 @@ type Route struct {
 	name string
 
 	// plain finds the outcomes without an error by status class and the last
-	// two digits; odd lists all others.
-	plain [5]atomic.Pointer[statusClass]
+	// two digits, those of gRPC as one more class; odd lists all others.
+	plain [grpcClass + 1]atomic.Pointer[statusClass]
 	odd   atomic.Pointer[series]
 
 	mu  sync.Mutex // guards all, and the making of a series
@@ -26,6 +26,18 @@ type Route struct {
 
 type statusClass [100]atomic.Pointer[series]
 
+// grpcClass is the class of gRPC's codes, after 1xx to 5xx.
+const grpcClass = 5
+
+// place says where in Route.plain a status has its series; not all have one.
+func place(status int) (class, at int, ok bool) {
+	if status >= 100 && status < 600 {
+		return status/100 - 1, status % 100, true
+	}
+	code, ok := GRPCCode(status)
+	return grpcClass, int(code), ok
+}
+
 type series struct {
 	status int
 	err    ErrorType
@@ -33,16 +45,18 @@ type series struct {
 	hist   Histogram
 }
 
-// Record counts one call that ended with the given status (0: none was sent)
-// after the given time. errType is ErrNone unless the proxy decided the
+// Record counts one call that ended with the given status (of HTTP, or of gRPC
+// as GRPC makes it; 0: none was sent) after the given time. errType is ErrNone unless the proxy decided the
 // outcome. It may be called from any goroutine; it allocates only the first
 // time that it sees an outcome.
 func (r *Route) Record(status int, errType ErrorType, latency time.Duration) {
-	if errType == ErrNone && status >= 100 && status < 600 {
-		if class := r.plain[status/100-1].Load(); class != nil {
-			if s := class[status%100].Load(); s != nil {
-				s.hist.Record(latency)
-				return
+	if errType == ErrNone {
+		if class, at, ok := place(status); ok {
+			if slots := r.plain[class].Load(); slots != nil {
+				if s := slots[at].Load(); s != nil {
+					s.hist.Record(latency)
+					return
+				}
 			}
 		}
 	}
@@ -59,14 +73,13 @@ func (r *Route) series(status int, errType ErrorType) *series {
 	if len(r.all) >= maxSeries {
 		status = 0
 	}
-	usual := errType == ErrNone && status >= 100 && status < 600
-	if usual {
-		slot := r.class(status/100 - 1)
-		if s := slot[status%100].Load(); s != nil {
+	if class, at, ok := place(status); ok && errType == ErrNone {
+		slots := r.class(class)
+		if s := slots[at].Load(); s != nil {
 			return s
 		}
 		s := &series{status: status}
-		slot[status%100].Store(s)
+		slots[at].Store(s)
 		r.all = append(r.all, s)
 		return s
 	}
@@ -105,9 +118,14 @@ func (r *Route) snapshot() []Series {
 	out := make([]Series, 0, len(all))
 	for _, s := range all {
 		d := s.hist.Distribution()
+		status, rpc := s.status, ""
+		if code, ok := GRPCCode(status); ok {
+			status, rpc = grpcOverHTTP, GRPCName(code)
+		}
 		out = append(out, Series{
 			Route:  r.name,
-			Status: s.status,
+			Status: status,
+			GRPC:   rpc,
 			Error:  s.err.String(),
 			Count:  d.Count,
 			MeanMs: meanMs(d),

@@ -34,10 +34,12 @@ type ServiceSnapshot struct {
 }
 
 // A Series is the calls of one route that ended in one way. Status is 0 when
-// none was sent, Error is empty unless the proxy decided the outcome.
+// none was sent, GRPC is the name of the code of a gRPC call (its Status is
+// 200), Error is empty unless the proxy decided the outcome.
 type Series struct {
 	Route  string  `json:"route"`
 	Status int     `json:"status,omitempty"`
+	GRPC   string  `json:"grpcStatus,omitempty"`
 	Error  string  `json:"error,omitempty"`
 	Count  uint64  `json:"count"`
 	MeanMs float64 `json:"meanMs"`
