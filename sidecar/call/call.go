@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
@@ -78,6 +79,15 @@ func (c *Call) Describe(method, path, peer, traceState []byte) {
 	}
 }
 
+// DescribeProtocol gives a sampled call's span the version of HTTP that the
+// caller speaks ("1.1", "2") and whether the call is gRPC: its span is then
+// that of an RPC. Like Describe, which it goes with in either order.
+func (c *Call) DescribeProtocol(version string, rpc bool) {
+	if c.span != nil {
+		c.span.version, c.span.rpc = version, rpc
+	}
+}
+
 // Sampled reports whether the call leaves spans.
 func (c *Call) Sampled() bool { return c.span != nil }
 
@@ -122,7 +132,7 @@ func (c *Call) Endpoint() *endpoint.Endpoint {
 // Attempts counts the attempts so far.
 func (c *Call) Attempts() int { return c.attempts }
 
-// Done ends the attempt: with a status, or with the error that took its place,
+// Done ends the attempt: with a status (of HTTP, or as stats.GRPC has it), or with the error that took its place,
 // latency after it began. It does nothing when no attempt is under way.
 func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int64) {
 	if !c.picked {
@@ -160,7 +170,12 @@ func (c *Call) Cancel(now int64) {
 
 // failure reports whether a status counts against the endpoint: it could not
 // serve, as against a request that is not to be served.
-func failure(status int) bool { return status >= 500 && status != 501 && status != 505 }
+func failure(status int) bool {
+	if code, ok := stats.GRPCCode(status); ok {
+		return grpc.Failure(code)
+	}
+	return status >= 500 && status != 501 && status != 505
+}
 
 // Retry decides whether the call is tried again for a reason, and after what
 // delay. replayable says that the request can be sent again as far as the
@@ -230,8 +245,8 @@ func (c *Call) ConnectTimeout() time.Duration {
 	return DefaultConnectTimeout
 }
 
-// End records the call's outcome: the status that the client got, and why the
-// proxy answered by itself when it did, or ErrClientClosed.
+// End records the call's outcome: the status that the client got (of HTTP, or
+// as stats.GRPC has it where it got a grpc-status), and why the proxy answered by itself when it did, or ErrClientClosed.
 func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 	c.Route.Service.Active.Add(-1)
 	if c.admitted {

@@ -24,6 +24,8 @@ type record struct {
 	path       string
 	query      string
 	peer       string
+	version    string // of HTTP, as the caller speaks it
+	rpc        bool   // it is gRPC
 	traceState string
 	try        tracing.SpanContext // of the attempt under way
 	events     []tracing.Event
@@ -64,10 +66,10 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 	if n := c.attempts - 1; n > 0 {
 		attrs = append(attrs, tracing.HTTPResendCount.Int(n), tracing.MeshRetryReason.String(r.reason))
 	}
-	attrs, failed := outcome(attrs, status, e, 400)
+	attrs, failed := outcome(attrs, status, e, false)
 	c.tracer.Emit(tracing.Span{
 		Context: r.try, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
-		Name: tracing.SpanName(r.method, c.Route.Name), Attributes: attrs, Failed: failed,
+		Name: r.name(c.Route), Attributes: attrs, Failed: failed,
 		Start: c.tracer.time(c.began), End: c.tracer.time(now),
 	})
 }
@@ -82,41 +84,56 @@ func (r *record) retry(c *Call, now int64, reason stats.RetryReason) {
 
 // end ends the span of the call.
 func (r *record) end(c *Call, now int64, status int, e stats.ErrorType) {
-	kind, limit := tracing.KindClient, 400
+	kind := tracing.KindClient
 	if c.Route.Server {
-		kind, limit = tracing.KindServer, 500
+		kind = tracing.KindServer
 	}
 	attrs := r.common(c)
+	if r.version != "" {
+		attrs = append(attrs, tracing.NetworkVersion.String(r.version))
+	}
 	if r.peer != "" {
 		attrs = append(attrs, tracing.ClientAddress.String(r.peer))
 	}
 	if c.attempts > 1 {
 		attrs = append(attrs, tracing.HTTPResendCount.Int(c.attempts-1))
 	}
-	attrs, failed := outcome(attrs, status, e, limit)
+	attrs, failed := outcome(attrs, status, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
-		Kind: kind, Name: tracing.SpanName(r.method, c.Route.Name), Attributes: attrs,
+		Kind: kind, Name: r.name(c.Route), Attributes: attrs,
 		Events: r.events, Failed: failed,
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
 }
 
+// name is the name of the call's spans.
+func (r *record) name(to *Route) string {
+	if r.rpc {
+		return rpcName(r.path)
+	}
+	return tracing.SpanName(r.method, to.Name)
+}
+
 // common are the attributes that the call's span and its attempts' share.
 func (r *record) common(c *Call) []attribute.KeyValue {
-	method, known := tracing.Method(r.method)
 	attrs := make([]attribute.KeyValue, 0, 14)
-	attrs = append(attrs, method,
+	attrs = append(attrs,
 		tracing.ServerAddress.String(c.Route.Host),
 		tracing.MeshService.String(c.Route.Service.Name()))
-	if !known {
-		attrs = append(attrs, tracing.HTTPMethodOriginal.String(r.method))
-	}
 	if c.Route.Port != 0 {
 		attrs = append(attrs, tracing.ServerPort.Int(c.Route.Port))
 	}
 	if c.Route.Name != "" {
 		attrs = append(attrs, tracing.MeshRoute.String(c.Route.Name))
+	}
+	if r.rpc {
+		return rpcAttributes(attrs, r.path)
+	}
+	method, known := tracing.Method(r.method)
+	attrs = append(attrs, method)
+	if !known {
+		attrs = append(attrs, tracing.HTTPMethodOriginal.String(r.method))
 	}
 	return r.url(attrs, c.Route)
 }
@@ -174,16 +191,22 @@ func peerAttributes(ep *endpoint.Endpoint) []attribute.KeyValue {
 }
 
 // outcome adds status and error.type, and says whether the span failed: from
-// 400 up on a client, from 500 up on a server (HTTP semantic conventions).
-func outcome(attrs []attribute.KeyValue, status int, e stats.ErrorType, limit int) ([]attribute.KeyValue, bool) {
-	if status != 0 {
+// 400 up on a client, from 500 up on a server (HTTP semantic conventions), or
+// as gRPC's conventions have it.
+func outcome(attrs []attribute.KeyValue, status int, e stats.ErrorType, server bool) ([]attribute.KeyValue, bool) {
+	text, failed := "", false
+	if code, ok := stats.GRPCCode(status); ok {
+		text, failed = stats.GRPCName(code), rpcFailed(code, server)
+		attrs = append(attrs, tracing.RPCStatus.String(text))
+	} else if status != 0 {
+		text, failed = statusText(status), status >= 500 || status >= 400 && !server
 		attrs = append(attrs, tracing.HTTPStatus.Int(status))
 	}
 	switch {
 	case e != stats.ErrNone:
 		return append(attrs, tracing.ErrorType.String(e.String())), true
-	case status >= limit:
-		return append(attrs, tracing.ErrorType.String(statusText(status))), true
+	case failed:
+		return append(attrs, tracing.ErrorType.String(text)), true
 	}
 	return attrs, false
 }

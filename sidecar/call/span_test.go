@@ -124,6 +124,7 @@ func TestUnsampledCallAllocatesNothing(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() {
 		c.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1)
 		c.Describe(nil, nil, nil, nil)
+		c.DescribeProtocol("2", true)
 		c.Pick(2)
 		c.Done(3, 200, stats.ErrNone, 1)
 		c.End(4, 200, stats.ErrNone)
