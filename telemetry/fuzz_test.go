@@ -18,6 +18,7 @@ func FuzzIngest(f *testing.F) {
 	const svc = "default/checkout:8080"
 	for _, ms := range [][]*otlp.Metric{
 		{histMetric(duration, start, start.Add(time.Second), 5, []float64{0.01, 0.2}, "meshd.service", svc, "http.response.status_code", "503")},
+		{histMetric(duration, start, start.Add(time.Second), 5, []float64{0.01, 0.2}, "meshd.service", svc, "rpc.response.status_code", "UNAVAILABLE")},
 		{counterMetric("meshd.endpoint.requests", start, start.Add(time.Second), 4, "meshd.service", svc, "meshd.endpoint", "10.0.0.1:80")},
 		{gaugeMetric("meshd.breaker.open", start, 2, "meshd.service", svc)},
 	} {

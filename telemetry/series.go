@@ -207,7 +207,8 @@ func (s *Store) addCalls(sr *series, delta *buckets, from, now int64) {
 // attributes are a data point's, beside its service.
 type attributes struct {
 	route, errorType, reason string
-	status                   int64 // 0: none; -1: not a number
+	status                   int64  // of HTTP. 0: none; -1: not a number
+	grpc                     string // the name of a gRPC status
 	endpoint                 endpointKey
 	rest                     string // those that we do not know, in the order given
 }
@@ -230,6 +231,8 @@ func readAttributes(kvs []*commonpb.KeyValue) (service string, a attributes, ok 
 			a.route = text
 		case "http.response.status_code":
 			a.status = status(kv.GetValue())
+		case "rpc.response.status_code":
+			a.grpc = text
 		case "error.type":
 			a.errorType = text
 		case "meshd.retry.reason":
@@ -247,7 +250,17 @@ func readAttributes(kvs []*commonpb.KeyValue) (service string, a attributes, ok 
 
 // failed says whether the calls with these attributes count as failed.
 func (a *attributes) failed() bool {
-	return a.errorType != "" || a.status >= 500
+	return a.errorType != "" || a.status >= 500 || failedGRPC(a.grpc)
+}
+
+// failedGRPC is for gRPC what 500 and up is for HTTP: the codes that
+// OpenTelemetry's conventions have as an error on a server's span.
+func failedGRPC(code string) bool {
+	switch code {
+	case "UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS":
+		return true
+	}
+	return false
 }
 
 // status reads a status code, which comes as a number or as text.
