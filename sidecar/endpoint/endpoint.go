@@ -23,8 +23,10 @@ type Endpoint struct {
 // A State is what is learnt about an instance while its address is known. Its
 // fields may be used from any goroutine.
 type State struct {
-	Load    Load
-	Breaker *breaker.Breaker // never nil; one with Config.Disabled lets everything through
+	Load Load
+	// Reported is what the endpoint says of itself.
+	Reported Reported
+	Breaker  *breaker.Breaker // never nil; one with Config.Disabled lets everything through
 	// Requests counts attempts, Failures those that the breaker was told failed.
 	Requests, Failures atomic.Uint64
 	// Attachment belongs to whoever made the Endpoint (its pool of

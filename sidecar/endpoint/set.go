@@ -70,7 +70,7 @@ func (s *Set) add(old *Endpoint, res resource.Endpoint, make func(resource.Endpo
 }
 
 // WithBreakers is s with a new breaker for each endpoint, for when their
-// configuration changed. Attachment, counts and price are carried over into a
+// configuration changed. Attachment, counts, price and report are carried over into a
 // new State; attempts in flight end in the old one, and count there.
 func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
 	next := &Set{byAddress: map[netip.AddrPort]*Endpoint{}}
@@ -79,6 +79,7 @@ func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
 		n.Requests.Store(e.Requests.Load())
 		n.Failures.Store(e.Failures.Load())
 		n.Load.packed.Store(e.Load.packed.Load())
+		n.Reported.copy(&e.Reported)
 		next.endpoints = append(next.endpoints, n)
 		next.byAddress[e.Addr] = n
 	}
