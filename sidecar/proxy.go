@@ -14,6 +14,7 @@ import (
 
 	"github.com/meshd/meshd/sidecar/admin"
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/listener"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/redirect"
@@ -325,12 +326,17 @@ func await(ctx context.Context, done func() bool) {
 
 // dump is what the admin port tells of the configuration.
 func (p *Proxy) dump() any {
+	type reportDump struct { // what the endpoint says of its load, and how long ago
+		endpoint.LoadReport
+		AgeMs float64
+	}
 	type endpointDump struct {
 		Address, ID, Breaker string
 		Weight               uint32
 		InFlight             int64
 		LatencyMs            float64
 		Open, Idle, Waiting  int
+		Reported             *reportDump `json:",omitempty"`
 	}
 	type clusterDump struct {
 		Name, Balancer  string
@@ -360,6 +366,9 @@ func (p *Proxy) dump() any {
 				InFlight: ep.Load.InFlight(), LatencyMs: float64(ep.Load.Latency()) / float64(time.Millisecond),
 				Open: s.Open, Idle: s.Idle, Waiting: s.Waiting,
 			})
+			if report, age, ok := ep.Reported.Get(p.now()); ok {
+				d.Endpoints[len(d.Endpoints)-1].Reported = &reportDump{report, float64(age) / float64(time.Millisecond)}
+			}
 		}
 		out.Clusters = append(out.Clusters, d)
 	}
