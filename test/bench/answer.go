@@ -8,7 +8,7 @@ import (
 
 // theBody is what the backend answers, and what the load compares answers
 // with: 100 bytes.
-const theBody = "0123456789abcdefghijklmnopqrstuvwxyz 0123456789abcdefghijklmnopqrstuvwxyz 0123456789abcdefghijklmnop"
+const theBody = theText + "op"
 
 // answer looks for one whole answer at the start of b and returns its length,
 // or 0 if more must be read. Anything but a 200 with theBody, its

@@ -9,16 +9,19 @@ import (
 )
 
 // A load is what one run of the generator sends. Rate 0 is saturation: every
-// connection sends its next request as soon as it has its answer (closed
-// loop). Otherwise requests are due at that rate whatever becomes of them
-// (open loop); each goes out on the connection that has been idle longest, or
-// waits for one.
+// stream sends its next request as soon as it has its answer (closed loop).
+// Otherwise requests are due at that rate whatever becomes of them (open
+// loop); each goes out on the connection that has had a free stream longest,
+// or waits for one.
 type load struct {
+	Protocol    string
 	Addr        string // IPv4 host:port
-	Host        string // of the Host header
+	Host        string // whom callers name: Host, :authority
 	Rate        float64
-	Burst       int // so many are due at once, at Rate all the same; 0 is 1
+	Burst       int // so many are due at once, on one connection, at Rate all the same; 0 is 1
 	Connections int
+	Streams     int  // requests at once on a connection; 0 is 1
+	Connect     bool // of tcp: ask for a tunnel to Host first
 	Duration    time.Duration
 }
 
@@ -28,6 +31,7 @@ type report struct {
 	OK      int64            `json:"ok"`
 	Failed  int64            `json:"failed"`
 	Causes  map[string]int64 `json:"causes,omitempty"`
+	Bytes   int64            `json:"bytes,omitempty"` // of tcp: received
 	Seconds float64          `json:"seconds"`
 	P50     float64          `json:"p50Ms"`
 	P99     float64          `json:"p99Ms"`
@@ -44,37 +48,28 @@ const (
 // which Go's timers (1 ms) are not.
 type generator struct {
 	load
-	request []byte
-	poll    int
-	timer   int
-	conns   []*conn
-	idle    []*conn // in the order in which they became idle
-	busy    int
+	poll  int
+	timer int
+	conns []*conn
+	idle  []*conn // with a free stream, in the order in which they got it
+	busy  int     // requests in flight
 
 	start   time.Time
-	due     int // requests that have been sent: the number of the next one
-	total   int // 0 in saturation
+	heard   time.Time // when there was an answer last, or nothing to wait for
+	due     int       // requests that have been sent: the number of the next one
+	total   int       // 0 in saturation
 	samples []time.Duration
 	report  report
-}
-
-// A conn is one connection; it has at most one request in flight.
-type conn struct {
-	fd   int
-	busy bool
-	due  time.Time
-	buf  [8192]byte
-	n    int
 }
 
 // run sends l and waits for the answers. The error is about the generator
 // itself or about connecting; failed requests are in the report.
 func (l load) run() (report, error) {
-	g := &generator{
-		load:    l,
-		request: fmt.Appendf(nil, "GET /bench?q=1 HTTP/1.1\r\nHost: %s\r\nUser-Agent: meshd-bench\r\nAccept: */*\r\n\r\n", l.Host),
-		report:  report{Causes: map[string]int64{}},
+	if l.Protocol == protoTCP {
+		return l.bulk()
 	}
+	l.Burst, l.Streams = max(l.Burst, 1), max(l.Streams, 1)
+	g := &generator{load: l, report: report{Causes: map[string]int64{}}}
 	expect := 200_000 * l.Duration.Seconds()
 	if l.Rate > 0 {
 		expect = l.Rate * l.Duration.Seconds()
@@ -99,10 +94,14 @@ func (l load) run() (report, error) {
 func (g *generator) loop() error {
 	events := make([]unix.EpollEvent, g.Connections+1)
 	g.start = time.Now()
-	end, heard := g.start.Add(g.Duration), g.start
+	g.heard = g.start
+	end := g.start.Add(g.Duration)
 	for {
 		now := time.Now()
 		if err := g.send(now, end); err != nil {
+			return err
+		}
+		if err := g.flush(); err != nil {
 			return err
 		}
 		if g.busy == 0 && g.finished(now, end) {
@@ -116,16 +115,13 @@ func (g *generator) loop() error {
 			if int(e.Fd) == g.timer {
 				continue // edge-triggered, and set again before the next wait
 			}
-			heard = time.Now()
 			if err := g.read(g.conns[e.Pad]); err != nil {
 				return err
 			}
 		}
-		if g.busy > 0 && time.Since(heard) > stall {
-			for _, c := range g.conns {
-				if c.busy {
-					g.fail("no answer in " + stall.String())
-				}
+		if g.busy > 0 && time.Since(g.heard) > stall {
+			for range g.busy {
+				g.fail("no answer in " + stall.String())
 			}
 			for ; g.due < g.total; g.due++ {
 				g.fail("not sent, since nothing was answered")
@@ -133,7 +129,7 @@ func (g *generator) loop() error {
 			return nil
 		}
 		if g.busy == 0 {
-			heard = time.Now()
+			g.heard = time.Now()
 		}
 	}
 }
@@ -148,77 +144,70 @@ func (g *generator) finished(now, end time.Time) bool {
 	return !now.Before(end)
 }
 
-// send sends what is due and sets the timer for what will be.
+// send has what is due written by the next flush, and sets the timer for what
+// will be due.
 func (g *generator) send(now, end time.Time) error {
 	for len(g.idle) > 0 && !g.finished(now, end) {
 		at := now
 		if g.total > 0 {
-			first := g.due - g.due%max(g.Burst, 1)
+			first := g.due - g.due%g.Burst
 			at = g.start.Add(time.Duration(float64(first) / g.Rate * float64(time.Second)))
 			if wait := at.Sub(now); wait > 0 {
 				return g.wake(wait)
 			}
 		}
 		c := g.idle[0]
-		copy(g.idle, g.idle[1:])
-		g.idle = g.idle[:len(g.idle)-1]
-		c.due, c.busy = at, true
+		if err := c.send(at); err != nil {
+			if err := g.broken(c, err.Error()); err != nil {
+				return err
+			}
+			continue
+		}
 		g.busy++
 		g.due++
-		if n, err := unix.Write(c.fd, g.request); err != nil || n < len(g.request) {
-			if err := g.broken(c, fmt.Sprintf("write: %d bytes, %v", n, err)); err != nil {
-				return err
+		if full := len(c.flights) == g.Streams; full || g.total > 0 && g.due%g.Burst == 0 {
+			copy(g.idle, g.idle[1:])
+			g.idle = g.idle[:len(g.idle)-1]
+			if !full {
+				g.idle = append(g.idle, c)
 			}
 		}
 	}
 	return nil
 }
 
-// read takes what has come on c.
-func (g *generator) read(c *conn) error {
-	n, err := unix.Read(c.fd, c.buf[c.n:])
-	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
-		return nil
-	case err != nil:
-		return g.broken(c, "read: "+err.Error())
-	case n <= 0:
-		return g.broken(c, "closed by the proxy")
-	case !c.busy:
-		return g.broken(c, "bytes that nobody asked for")
+// answered takes note of what became of a request of c; it is called while c
+// is being read.
+func (g *generator) answered(c *conn, stream uint32, failure error) error {
+	now := time.Now()
+	i := slices.IndexFunc(c.flights, func(f flight) bool { return f.stream == stream })
+	if i < 0 {
+		return fmt.Errorf("a second answer, or one that nobody asked for")
 	}
-	c.n += n
-	size, err := answer(c.buf[:c.n])
-	switch {
-	case err != nil:
-		return g.broken(c, err.Error())
-	case size == 0 && c.n == len(c.buf):
-		return g.broken(c, "an answer of more than 8 KiB")
-	case size == 0:
-		return nil
-	case size < c.n:
-		return g.broken(c, "bytes after the answer")
+	if failure != nil {
+		g.fail(failure.Error())
+	} else {
+		g.samples = append(g.samples, now.Sub(c.flights[i].due))
 	}
-	g.samples = append(g.samples, time.Since(c.due))
-	c.n = 0
-	g.free(c)
+	if len(c.flights) == g.Streams {
+		g.idle = append(g.idle, c)
+	}
+	c.flights = slices.Delete(c.flights, i, i+1)
+	g.busy--
+	g.heard = now
 	return nil
 }
 
-func (g *generator) free(c *conn) {
-	if c.busy {
-		c.busy = false
-		g.busy--
-	}
-	g.idle = append(g.idle, c)
+func (g *generator) fail(why string) {
+	g.report.fail(why)
 }
 
-func (g *generator) fail(why string) {
-	g.report.Failed++
-	if _, known := g.report.Causes[why]; !known && len(g.report.Causes) >= maxCauses {
+func (r *report) fail(why string) {
+	r.Failed++
+	if _, known := r.Causes[why]; !known && len(r.Causes) >= maxCauses {
 		why = "other"
 	}
-	g.report.Causes[why]++
+	r.Causes[why]++
 }
 
 // quantile is the value in ms that the share q of the sorted samples does not

@@ -48,7 +48,7 @@ func TestLoad(t *testing.T) {
 			n.Store(0)
 			server := httptest.NewServer(every(tc.every, tc.then))
 			defer server.Close()
-			r, err := load{Addr: server.Listener.Addr().String(), Host: "checkout", Rate: 1000, Connections: 4, Duration: 100 * time.Millisecond}.run()
+			r, err := load{Protocol: protoHTTP1, Addr: server.Listener.Addr().String(), Host: "checkout", Rate: 1000, Connections: 4, Duration: 100 * time.Millisecond}.run()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +72,7 @@ func TestStallCounts(t *testing.T) {
 		io.WriteString(w, theBody)
 	}))
 	defer server.Close()
-	r, err := load{Addr: server.Listener.Addr().String(), Host: "a", Rate: 1000, Connections: 1, Duration: 100 * time.Millisecond}.run()
+	r, err := load{Protocol: protoHTTP1, Addr: server.Listener.Addr().String(), Host: "a", Rate: 1000, Connections: 1, Duration: 100 * time.Millisecond}.run()
 	if err != nil || r.OK != 100 || r.P50 < 30 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -90,7 +90,7 @@ func TestBurst(t *testing.T) {
 		io.WriteString(w, theBody)
 	}))
 	defer server.Close()
-	r, err := load{Addr: server.Listener.Addr().String(), Host: "a", Rate: 200, Burst: 8, Connections: 8, Duration: 120 * time.Millisecond}.run()
+	r, err := load{Protocol: protoHTTP1, Addr: server.Listener.Addr().String(), Host: "a", Rate: 200, Burst: 8, Connections: 8, Duration: 120 * time.Millisecond}.run()
 	if err != nil || r.OK != 24 || r.Failed != 0 || r.Seconds < 0.08 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -104,7 +104,7 @@ func TestSaturated(t *testing.T) {
 		io.WriteString(w, theBody)
 	}))
 	defer server.Close()
-	r, err := load{Addr: server.Listener.Addr().String(), Host: "a", Connections: 4, Duration: 100 * time.Millisecond}.run()
+	r, err := load{Protocol: protoHTTP1, Addr: server.Listener.Addr().String(), Host: "a", Connections: 4, Duration: 100 * time.Millisecond}.run()
 	if err != nil || r.OK < 50 || r.Failed != 0 || most.Load() > 4 {
 		t.Errorf("%+v, %d at a time, %v", r, most.Load(), err)
 	}
@@ -114,7 +114,7 @@ func TestSaturated(t *testing.T) {
 func TestGivesUp(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	r, err := load{Addr: server.Listener.Addr().String(), Host: "a", Connections: 4, Duration: time.Hour}.run()
+	r, err := load{Protocol: protoHTTP1, Addr: server.Listener.Addr().String(), Host: "a", Connections: 4, Duration: time.Hour}.run()
 	if err != nil || r.OK != 0 || r.Failed < maxFailures || r.Failed > maxFailures+4 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -127,7 +127,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 	l.Close()
 	for _, addr := range []string{l.Addr().String(), "[::1]:1", "checkout"} {
-		if _, err := (load{Addr: addr, Connections: 1, Rate: 1, Duration: time.Second}).run(); err == nil {
+		if _, err := (load{Protocol: protoHTTP1, Addr: addr, Connections: 1, Rate: 1, Duration: time.Second}).run(); err == nil {
 			t.Errorf("%s: no error", addr)
 		}
 	}

@@ -9,6 +9,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A wire is what is spoken on one connection. Nothing of it waits.
+type wire interface {
+	// request appends a request to out, and names the stream of its answer.
+	request(out []byte) ([]byte, uint32, error)
+	// take reads what is whole at the start of in and returns how much that
+	// was. It tells done of every answer, and appends to out what has to be
+	// said in return. After an error the connection is of no more use.
+	take(in, out []byte, done func(stream uint32, failure error) error) (n int, _ []byte, err error)
+}
+
+// A conn is one connection.
+type conn struct {
+	fd      int
+	wire    wire
+	flights []flight // requests without an answer, of different streams
+	out     []byte   // to be written
+	buf     [32 << 10]byte
+	n       int
+	done    func(stream uint32, failure error) error
+}
+
+// A flight is a request without an answer.
+type flight struct {
+	stream uint32
+	due    time.Time
+}
+
+// send has a request that was due at due written by the next flush.
+func (c *conn) send(due time.Time) error {
+	out, stream, err := c.wire.request(c.out)
+	if err != nil {
+		return err
+	}
+	c.out = out
+	c.flights = append(c.flights, flight{stream, due})
+	return nil
+}
+
 func (g *generator) open() (err error) {
 	g.poll, g.timer = -1, -1
 	defer func() {
@@ -28,6 +66,7 @@ func (g *generator) open() (err error) {
 	}
 	for range g.Connections {
 		c := &conn{fd: -1}
+		c.done = func(stream uint32, failure error) error { return g.answered(c, stream, failure) }
 		g.conns = append(g.conns, c)
 		if err = g.dial(c); err != nil {
 			return err
@@ -57,7 +96,10 @@ func (g *generator) dial(c *conn) error {
 	if err != nil || !to.Addr().Is4() {
 		return fmt.Errorf("address %q: want an IPv4 address with a port", g.Addr)
 	}
-	c.n = 0
+	c.n, c.flights = 0, c.flights[:0]
+	if c.wire, c.out, err = newWire(g.load, c.out[:0]); err != nil {
+		return err
+	}
 	if c.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
@@ -77,19 +119,65 @@ func (g *generator) dial(c *conn) error {
 	return nil
 }
 
-// broken counts a failure and puts a new connection in c's place. A connection
-// that breaks while it is idle is a failure too: the next request would have
-// met it.
+// flush writes what the connections have to say, each in one piece.
+func (g *generator) flush() error {
+	for _, c := range g.conns {
+		if len(c.out) == 0 {
+			continue
+		}
+		n, err := unix.Write(c.fd, c.out)
+		if err != nil || n < len(c.out) {
+			if err := g.broken(c, fmt.Sprintf("write: %d of %d bytes, %v", n, len(c.out), err)); err != nil {
+				return err
+			}
+			continue // a hello of the new connection goes with its first request
+		}
+		c.out = c.out[:0]
+	}
+	return nil
+}
+
+// read takes what has come on c.
+func (g *generator) read(c *conn) error {
+	n, err := unix.Read(c.fd, c.buf[c.n:])
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return nil
+	case err != nil:
+		return g.broken(c, "read: "+err.Error())
+	case n <= 0:
+		return g.broken(c, "closed by the proxy")
+	}
+	c.n += n
+	used, out, err := c.wire.take(c.buf[:c.n], c.out, c.done)
+	c.out = out
+	switch {
+	case err != nil:
+		return g.broken(c, err.Error())
+	case used == 0 && c.n == len(c.buf):
+		return g.broken(c, fmt.Sprintf("a message of more than %d bytes", len(c.buf)))
+	}
+	c.n = copy(c.buf[:], c.buf[used:c.n])
+	return nil
+}
+
+// broken counts the requests in flight on c as failures and puts a new
+// connection in its place. A connection that breaks while it is idle is a
+// failure too: the next request would have met it.
 func (g *generator) broken(c *conn, why string) error {
-	g.fail(why)
+	lost := len(c.flights)
+	for range max(lost, 1) {
+		g.fail(why)
+	}
+	g.busy -= lost
+	if lost == g.Streams {
+		g.idle = append(g.idle, c)
+	} // else it is in g.idle already
 	closeFD(c.fd)
 	c.fd = -1
 	if err := g.dial(c); err != nil {
 		return fmt.Errorf("after %q: %w", why, err)
 	}
-	if c.busy {
-		g.free(c)
-	} // else it is in g.idle already
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,10 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			return loadMain(args[1:])
 		case "backend":
 			return backendMain(args[1:])
+		case "grpc-backend":
+			return grpcBackendMain(args[1:])
+		case "tcp-backend":
+			return tcpBackendMain(args[1:])
 		}
 	}
 	return bench(ctx, args, stdout, stderr)
@@ -62,7 +67,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r := &rig{root: root, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, progress: stderr}
+	r := &rig{root: root, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, progress: stderr}
 	chosen, versions, err := r.choose(o.only, stderr)
 	if err != nil {
 		return err
@@ -71,52 +76,88 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer r.sink.close()
-	var backend *process
-	if backend, r.backends, err = startBackend(ctx, dir); err != nil {
+	cells := o.cells()
+	if r.backends, err = startBackends(ctx, dir, cells); err != nil {
 		return err
 	}
-	defer backend.stop()
+	defer r.backends.stop()
 
 	if busy := busyNow(); busy != "" {
 		fmt.Fprintln(stderr, busy)
 	}
-	samples, err := r.rounds(ctx, o, chosen)
+	runs := o.rounds * pairs(cells, chosen)
+	about := takes(runs, o.duration)
+	most := 2*about + time.Minute
+	fmt.Fprintf(stderr, "%d runs of %v: about %v, at most %v\n", runs, o.duration, about.Round(time.Second), most.Round(time.Second))
+	limited, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	samples, err := r.rounds(limited, o.rounds, o.load, cells, chosen)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
+	case limited.Err() != nil:
+		return fmt.Errorf("not done after %v", most)
 	case err != nil:
 		return err
 	}
 	rows := summarize(samples)
-	head := machine(o, backend.name) + versions
+	head := machine(o, r.backends.about) + versions
 	if o.json {
-		err = json.NewEncoder(stdout).Encode(map[string]any{"about": head, "runs": samples, "summary": rows})
+		err = json.NewEncoder(stdout).Encode(map[string]any{"about": head, "gomaxprocs": ourProcs(o.gomaxprocs), "runs": samples, "summary": rows})
 	} else {
-		_, err = fmt.Fprintf(stdout, "%s\n%s", head, table(rows))
+		_, err = fmt.Fprintf(stdout, "%s\n%s", head, tables(rows))
 	}
-	return errors.Join(err, verdict(samples, rows, o.check))
+	var misses []string
+	if o.check {
+		misses = missed(cells, rows)
+	}
+	return errors.Join(err, verdict(samples, misses))
 }
 
-// rounds runs every load against every proxy in turn, so that what the machine
+// rounds runs every cell against every proxy in turn, so that what the machine
 // does otherwise meets all of them alike.
-func (r *rig) rounds(ctx context.Context, o options, chosen []proxy) ([]sample, error) {
+func (r *rig) rounds(ctx context.Context, rounds int, loadOf func(cell) load, cells []cell, chosen []proxy) ([]sample, error) {
 	var samples []sample
-	for round := range o.rounds {
-		for _, name := range o.loads {
+	for round := range rounds {
+		for _, c := range cells {
 			for _, p := range chosen {
-				fmt.Fprintf(r.progress, "round %d of %d  %-9s  %-7s  ", round+1, o.rounds, name, p.name)
-				s, err := r.measure(ctx, p, o.load(name))
+				if !p.speaks(c.Protocol) {
+					continue
+				}
+				fmt.Fprintf(r.progress, "round %d of %d  %-5s %-5s %-9s  %-7s  ", round+1, rounds, c.Protocol, c.Shape, c.Load, p.name)
+				s, err := r.measure(ctx, p, c, round+1, loadOf(c))
 				if err != nil {
 					fmt.Fprintln(r.progress)
 					return nil, err
 				}
-				s.Round, s.Load = round+1, name
 				samples = append(samples, s)
-				fmt.Fprintf(r.progress, "%.1f µs/req  %.0f req/s  p99 %.2f ms  %s\n", s.CPU, float64(s.OK)/s.Seconds, s.P99, s.Failure)
+				fmt.Fprintln(r.progress, s)
 			}
 		}
 	}
 	return samples, nil
+}
+
+// pairs is how many runs a round has.
+func pairs(cells []cell, chosen []proxy) int {
+	n := 0
+	for _, c := range cells {
+		for _, p := range chosen {
+			if p.speaks(c.Protocol) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// ourProcs is the GOMAXPROCS that our sidecar runs with, which without an
+// option is what Go decides for this program too.
+func ourProcs(option int) int {
+	if option > 0 {
+		return option
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // choose finds the proxies that are wanted, and says what they are.
@@ -144,17 +185,15 @@ func (r *rig) choose(only []string, stderr io.Writer) (chosen []proxy, versions 
 }
 
 // verdict is why the program fails.
-func verdict(samples []sample, rows []row, check bool) error {
+func verdict(samples []sample, misses []string) error {
 	var errs []error
 	for _, s := range samples {
 		if s.Failure != "" {
-			errs = append(errs, fmt.Errorf("round %d, %s, %s: %s", s.Round, s.Load, s.Proxy, s.Failure))
+			errs = append(errs, fmt.Errorf("round %d, %v, %s: %s", s.Round, s.cell, s.Proxy, s.Failure))
 		}
 	}
-	if check {
-		for _, m := range missed(rows) {
-			errs = append(errs, errors.New("missed: "+m))
-		}
+	for _, m := range misses {
+		errs = append(errs, errors.New("missed: "+m))
 	}
 	return errors.Join(errs...)
 }
@@ -163,10 +202,15 @@ func verdict(samples []sample, rows []row, check bool) error {
 func machine(o options, backend string) string {
 	var u unix.Utsname
 	unix.Uname(&u) // left empty if it fails
-	return fmt.Sprintf("%d CPUs, Linux %.20s, %s; %s on %d addresses\n"+
-		"HTTP/1.1, %d connections, bodies of %d bytes; fixed is %.0f requests/s, %d at once; %d rounds of %v\n",
-		runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), backend, backends,
-		o.connections, len(theBody), o.rate, o.burst, o.rounds, o.duration)
+	burst := "as many at once as a connection carries"
+	if o.burst > 0 {
+		burst = fmt.Sprintf("%d at once", o.burst)
+	}
+	return fmt.Sprintf("%d CPUs, Linux %.20s, %s; ours with GOMAXPROCS=%d, the others with one thread\n"+
+		"backends on %d addresses: %s\n"+
+		"bodies of %d bytes; fixed is %.0f requests/s, %s; %d rounds of %v\n",
+		runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), ourProcs(o.gomaxprocs),
+		backends, backend, len(theBody), o.rate, burst, o.rounds, o.duration)
 }
 
 // busyNow warns where others use the machine.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 
 // TestMain lets the test program be the children that it makes of itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "load" || os.Args[1] == "backend") {
+	if len(os.Args) > 1 && slices.Contains([]string{"load", "backend", "grpc-backend", "tcp-backend"}, os.Args[1]) {
 		if err := dispatch(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -49,20 +50,33 @@ func TestBench(t *testing.T) {
 		t.Logf("not there: %v", without)
 	}
 	var out, progress strings.Builder
-	err = dispatch(t.Context(), []string{"--duration", "200ms", "--rounds", "1", "--rate", "500", "--load", "fixed",
+	err = dispatch(t.Context(), []string{"--duration", "200ms", "--rounds", "1", "--rate", "500", "--shape", "c16m1,c4m1",
 		"--only", strings.Join(only, ","), "--json"}, &out, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
-	var got struct{ Runs []sample }
+	var got struct {
+		Runs    []sample
+		Summary []row
+	}
 	if err := json.Unmarshal([]byte(out.String()), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Runs) != len(only) {
-		t.Fatalf("%d runs of %v", len(got.Runs), only)
+	if want := len(got.Summary); len(got.Runs) != want || want < 6*len(only) {
+		t.Fatalf("%d runs and %d rows of %v", len(got.Runs), want, only)
 	}
 	for _, s := range got.Runs {
-		if s.OK != 100 || s.Failed != 0 || s.CPU <= 0 || s.RSS < 1e6 || s.PeakRSS < s.RSS || s.P99 < s.P50 || s.P50 <= 0 {
+		bad := s.OK == 0 || s.Failed != 0 || s.CPU <= 0 || s.RSS < 1e6 || s.PeakRSS < s.RSS
+		switch {
+		case s.Protocol == protoTCP:
+			bad = bad || s.OK != 4 || s.Bytes < 1e6
+		case s.Load == fixed:
+			bad = bad || s.OK != 100
+			fallthrough
+		default:
+			bad = bad || s.P99 < s.P50 || s.P50 <= 0
+		}
+		if bad {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -86,17 +100,16 @@ func TestInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend, addrs, err := startBackend(ctx, r.dir)
-	if err != nil {
+	c := cell{protoHTTP2, "c16m1", fixed}
+	if r.backends, err = startBackends(ctx, r.dir, []cell{c}); err != nil {
 		t.Fatal(err)
 	}
-	r.backends = addrs
 	cancel()
-	if _, err := r.measure(ctx, chosen[0], load{Rate: 1, Connections: 1, Duration: 1e9}); !errors.Is(err, context.Canceled) {
+	if _, err := r.measure(ctx, chosen[0], c, 1, load{Protocol: protoHTTP2, Rate: 1, Connections: 1, Duration: 1e9}); !errors.Is(err, context.Canceled) {
 		t.Errorf("measure: %v", err)
 	}
-	backend.stop()
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", backend.pid)); err == nil {
+	r.backends.stop()
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", r.backends.processes[0].pid)); err == nil {
 		t.Errorf("the backend is still there")
 	}
 	if left, _ := filepath.Glob(r.dir + "/*-nginx"); len(left) > 0 {
@@ -105,20 +118,51 @@ func TestInterrupted(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	o, err := parseOptions([]string{"--only", "ours,envoy", "--load", "saturated", "--check"}, t.Output())
-	if err != nil || len(o.only) != 2 || len(o.loads) != 1 || !o.check || o.load(saturated).Rate != 0 || o.load(fixed).Rate != 4000 {
+	o, err := parseOptions([]string{"--only", "ours,envoy", "--load", "saturated", "--protocol", "http1,tcp", "--check"}, t.Output())
+	if err != nil || len(o.only) != 2 || !o.check {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, bad := range []string{"--only=squid", "--load=half", "--duration=1ms", "--rounds=0", "--rate=NaN", "--burst=0", "--connections=0", "--gomaxprocs=-1", "x"} {
-		if _, err := parseOptions([]string{bad}, t.Output()); err == nil || !strings.Contains(err.Error(), "accepted") {
+	if got, want := fmt.Sprint(o.cells()), "[http1 c16m1 saturated tcp c1m1 saturated tcp c4m1 saturated]"; got != want {
+		t.Errorf("cells %s, want %s", got, want)
+	}
+	for _, bad := range []string{"--only=squid", "--protocol=spdy", "--shape=c1", "--load=half", "--duration=1ms", "--rounds=0",
+		"--rate=NaN", "--burst=-1", "--connections=0", "--gomaxprocs=-1", "x", "--protocol=tcp --load=fixed"} {
+		if _, err := parseOptions(strings.Fields(bad), t.Output()); err == nil || !strings.Contains(err.Error(), "accepted") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }
 
+// With the defaults every protocol is measured in every shape.
+func TestCells(t *testing.T) {
+	o, err := parseOptions(nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cells := o.cells(); len(cells) != 2+4+4+2 {
+		t.Errorf("%v", cells)
+	}
+	for c, want := range map[cell]load{
+		{protoHTTP1, "c16m1", fixed}:    {Protocol: protoHTTP1, Rate: 4000, Burst: 1, Connections: 16, Streams: 1},
+		{protoHTTP2, "c4m16", fixed}:    {Protocol: protoHTTP2, Rate: 4000, Burst: 16, Connections: 4, Streams: 16},
+		{protoGRPC, "c4m16", saturated}: {Protocol: protoGRPC, Connections: 4, Streams: 16},
+		{protoTCP, "c4m1", saturated}:   {Protocol: protoTCP, Connections: 4, Streams: 1},
+	} {
+		if want.Duration = o.duration; o.load(c) != want {
+			t.Errorf("%v: %+v", c, o.load(c))
+		}
+	}
+}
+
 func TestRender(t *testing.T) {
+	for _, p := range protocols() {
+		t.Run(p, func(t *testing.T) { testRender(t, p) })
+	}
+}
+
+func testRender(t *testing.T, protocol string) {
 	dir := t.TempDir()
-	v := values{Dir: dir, Body: theBody, Listen: "127.0.0.1:1", Admin: "127.0.0.1:2", Sink: "127.0.0.1:3", Backends: []string{"127.0.0.1:4", "127.0.0.1:5"}}
+	v := values{Protocol: protocol, Dir: dir, Body: theBody, Listen: "127.0.0.1:1", Admin: "127.0.0.1:2", Sink: "127.0.0.1:3", Backends: []string{"127.0.0.1:4", "127.0.0.1:5"}}
 	files, err := confs.ReadDir("conf")
 	if err != nil {
 		t.Fatal(err)

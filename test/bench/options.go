@@ -18,34 +18,56 @@ type options struct {
 	burst       int
 	connections int
 	only        []string // proxies; empty: all that are there
+	protocols   []string
+	shapes      []string // empty: all
 	loads       []string
+	profile     string // files' names begin so; empty: none
 	gomaxprocs  int
 	json, check bool
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
-	var only, loads string
+	var only, protocol, shapes, loads string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "of one run, after a warm-up of "+warmUp.String())
-	f.IntVar(&o.rounds, "rounds", 5, "runs of each proxy under each load, interleaved")
+	f.DurationVar(&o.duration, "duration", 7*time.Second, "of one run, after a warm-up of "+warmUp.String())
+	f.IntVar(&o.rounds, "rounds", 3, "runs of each proxy under each load, interleaved")
 	f.Float64Var(&o.rate, "rate", 4000, "requests a second of the fixed load")
-	f.IntVar(&o.burst, "burst", 1, "requests of the fixed load that are due at the same moment")
-	f.IntVar(&o.connections, "connections", 16, "client connections")
+	f.IntVar(&o.burst, "burst", 0, "requests of the fixed load that are due at the same moment; 0 is as many as a connection carries")
+	f.IntVar(&o.connections, "connections", 16, "client connections of HTTP/1.1")
 	f.StringVar(&only, "only", "", "proxies, such as ours,envoy (default all that are there)")
-	f.StringVar(&loads, "load", fixed+","+saturated, "fixed, saturated or both")
+	f.StringVar(&protocol, "protocol", strings.Join(protocols(), ","), "what is spoken, some of these")
+	f.StringVar(&shapes, "shape", "", "connections and requests at once on each, such as c16m1,c4m16 (default all that a protocol has)")
+	f.StringVar(&loads, "load", fixed+","+saturated, "fixed, saturated or both; TCP knows only saturated")
 	f.IntVar(&o.gomaxprocs, "gomaxprocs", 0, "of our sidecar; 0 is as Go decides")
+	f.StringVar(&o.profile, "profile", "", "write CPU profiles of our sidecar's runs to `PREFIX`-PROTOCOL-SHAPE-LOAD-ROUND.pprof")
 	f.BoolVar(&o.json, "json", false, "print all runs and their summary as JSON instead of a table")
 	f.BoolVar(&o.check, "check", false, "exit 1 if a bar is missed; docs/performance.md has them")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	o.loads = strings.Split(loads, ",")
+	o.protocols = strings.Split(protocol, ",")
 	if only != "" {
 		o.only = strings.Split(only, ",")
 	}
+	if shapes != "" {
+		o.shapes = strings.Split(shapes, ",")
+	}
 	var errs []error
+	for _, name := range o.protocols {
+		if !slices.Contains(protocols(), name) {
+			errs = append(errs, fmt.Errorf("--protocol %q: %s are accepted", name, strings.Join(protocols(), ", ")))
+		}
+	}
+	for _, name := range o.shapes {
+		if !slices.ContainsFunc(protocols(), func(p string) bool {
+			return slices.ContainsFunc(o.shapesOf(p), func(s shape) bool { return s.String() == name })
+		}) {
+			errs = append(errs, fmt.Errorf("--shape %q: c16m1 and c4m16 are accepted, and for TCP c1m1 and c4m1", name))
+		}
+	}
 	for _, name := range o.only {
 		if !slices.ContainsFunc(proxies(), func(p proxy) bool { return p.name == name }) {
 			errs = append(errs, fmt.Errorf("--only %q: ours, envoy, haproxy and nginx are accepted", name))
@@ -68,8 +90,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if !(o.rate >= 1 && o.rate <= 1e6) {
 		errs = append(errs, fmt.Errorf("--rate %v: 1 to 1000000 is accepted", o.rate))
 	}
-	if o.burst < 1 || o.burst > 1000 {
-		errs = append(errs, fmt.Errorf("--burst %d: 1 to 1000 is accepted", o.burst))
+	if o.burst < 0 || o.burst > 1000 {
+		errs = append(errs, fmt.Errorf("--burst %d: 0 to 1000 is accepted", o.burst))
 	}
 	if o.connections < 1 || o.connections > 1000 {
 		errs = append(errs, fmt.Errorf("--connections %d: 1 to 1000 is accepted", o.connections))
@@ -77,14 +99,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if o.gomaxprocs < 0 {
 		errs = append(errs, fmt.Errorf("--gomaxprocs %d: 0 or more is accepted", o.gomaxprocs))
 	}
-	return o, errors.Join(errs...)
-}
-
-// load is the load that an option names.
-func (o options) load(name string) load {
-	l := load{Connections: o.connections, Duration: o.duration}
-	if name == fixed {
-		l.Rate, l.Burst = o.rate, o.burst
+	if len(errs) == 0 && len(o.cells()) == 0 {
+		errs = append(errs, errors.New("--protocol, --shape and --load leave nothing: combinations that exist are accepted"))
 	}
-	return l
+	return o, errors.Join(errs...)
 }

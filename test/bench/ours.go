@@ -20,13 +20,13 @@ func findOurs(root string) (string, error) {
 // startOurs starts meshd with the objects of conf/mesh.yaml and a sidecar that
 // learns them over xDS, exports its metrics to meshd every second and its
 // spans to the sink. Nothing else differs from what a user gets by default.
-func startOurs(ctx context.Context, r *rig, dir string) (*running, error) {
+func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, error) {
 	addrs, err := freeAddrs(5)
 	if err != nil {
 		return nil, err
 	}
 	xds, http, outbound, inbound, admin := addrs[0], addrs[1], addrs[2], addrs[3], addrs[4]
-	conf, err := render(dir, "mesh.yaml", values{Backends: r.backends})
+	conf, err := render(dir, "mesh.yaml", values{Protocol: protocol, Backends: r.backends.addrs[protocol]})
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func startOurs(ctx context.Context, r *rig, dir string) (*running, error) {
 	}
 	sidecar, err := startProcess("sidecar", env, r.paths["ours"],
 		"--service", "bench", "--namespace", "default", "--meshd", xds, "--outbound", outbound,
-		"--inbound", inbound, "--app", r.backends[0], "--admin", admin)
+		"--inbound", inbound, "--app", r.backends.addrs[protocol][0], "--admin", admin)
 	if err != nil {
 		meshd.stop()
 		return nil, err
@@ -55,10 +55,6 @@ func startOurs(ctx context.Context, r *rig, dir string) (*running, error) {
 		meshd.stop()
 		return nil, err
 	}
-	run, err := begin(ctx, sidecar, outbound, meshd)
-	if err != nil {
-		return nil, err
-	}
-	run.admin = ", admin " + admin
-	return run, nil
+	run := &running{listen: outbound, connect: protocol == protoTCP, admin: admin, process: sidecar, others: []*process{meshd}}
+	return run.begin(ctx, protocol)
 }

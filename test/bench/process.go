@@ -106,6 +106,26 @@ func (p *process) ready(ctx context.Context, url, host string) error {
 	}
 }
 
+// readyFor waits until p answers one request of l.
+func (p *process) readyFor(ctx context.Context, l load) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	l.Connections, l.Streams, l.Rate, l.Duration = 1, 1, 1000, time.Millisecond
+	for {
+		r, err := l.run()
+		if err == nil && r.Failed == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-p.done:
+			return fmt.Errorf("%s ended while starting:\n%s", p.name, &p.out)
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %s over %s: %w, last %v, %v\n%s", p.name, l.Addr, l.Protocol, ctx.Err(), err, r.Causes, &p.out)
+		}
+	}
+}
+
 // freeAddrs finds n addresses of loopback that nobody listens on.
 func freeAddrs(n int) ([]string, error) {
 	var addrs []string

@@ -21,23 +21,30 @@ type proxy struct {
 	find func(root string) (string, error)
 	// version is the argument that makes it print its version, if it has one.
 	version string
-	start   func(context.Context, *rig, string) (*running, error)
+	// speaks says whether it can be measured with a protocol.
+	speaks func(protocol string) bool
+	// start starts it for a protocol, with its files in dir.
+	start func(ctx context.Context, r *rig, protocol, dir string) (*running, error)
 }
 
 // proxies are in the order in which each round runs them.
 func proxies() []proxy {
+	all := func(string) bool { return true }
+	// Debian has nginx's stream module in a package of its own.
+	nginx := func(protocol string) bool { return protocol != protoTCP }
 	return []proxy{
-		{"ours", true, findOurs, "", startOurs},
-		{"envoy", true, findEnvoy, "--version", startEnvoy},
-		{"haproxy", false, func(string) (string, error) { return find("haproxy") }, "-v", startHAProxy},
-		{"nginx", false, func(string) (string, error) { return find("nginx") }, "-v", startNginx},
+		{"ours", true, findOurs, "", all, startOurs},
+		{"envoy", true, findEnvoy, "--version", all, startEnvoy},
+		{"haproxy", false, func(string) (string, error) { return find("haproxy") }, "-v", all, startHAProxy},
+		{"nginx", false, func(string) (string, error) { return find("nginx") }, "-v", nginx, startNginx},
 	}
 }
 
 // A running proxy has one process that is measured and perhaps others.
 type running struct {
 	listen  string // host:port to send the load to
-	admin   string // where to profile it, for the progress
+	connect bool   // of tcp: it wants to be asked for a tunnel
+	admin   string // where it can be profiled
 	process *process
 	others  []*process
 }
@@ -52,10 +59,10 @@ func (r *running) stop() {
 // authority is what callers name.
 const authority = "checkout:8080"
 
-// begin waits until p answers for authority.
-func begin(ctx context.Context, p *process, listen string, others ...*process) (*running, error) {
-	r := &running{listen: listen, process: p, others: others}
-	if err := p.ready(ctx, "http://"+listen+"/", authority); err != nil {
+// begin waits until r answers for authority.
+func (r *running) begin(ctx context.Context, protocol string) (*running, error) {
+	err := r.process.readyFor(ctx, load{Protocol: protocol, Addr: r.listen, Host: authority, Connect: r.connect})
+	if err != nil {
 		r.stop()
 		return nil, err
 	}
@@ -69,12 +76,12 @@ func findEnvoy(root string) (string, error) {
 	return find("envoy")
 }
 
-func startEnvoy(ctx context.Context, r *rig, dir string) (*running, error) {
+func startEnvoy(ctx context.Context, r *rig, protocol, dir string) (*running, error) {
 	addrs, err := freeAddrs(2)
 	if err != nil {
 		return nil, err
 	}
-	conf, err := render(dir, "envoy.yaml", values{Listen: addrs[0], Admin: addrs[1], Sink: r.sink.addr, Backends: r.backends})
+	conf, err := render(dir, "envoy.yaml", values{Protocol: protocol, Listen: addrs[0], Admin: addrs[1], Sink: r.sink.addr, Backends: r.backends.addrs[protocol]})
 	if err != nil {
 		return nil, err
 	}
@@ -82,24 +89,30 @@ func startEnvoy(ctx context.Context, r *rig, dir string) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	return begin(ctx, p, addrs[0])
+	return (&running{listen: addrs[0], process: p}).begin(ctx, protocol)
 }
 
-func startHAProxy(ctx context.Context, r *rig, dir string) (*running, error) {
-	return startOne(ctx, r, dir, "haproxy", "haproxy.cfg", "-db", "-f")
+func startHAProxy(ctx context.Context, r *rig, protocol, dir string) (*running, error) {
+	return startOne(ctx, r, protocol, r.backends.addrs[protocol], dir, "haproxy", "haproxy.cfg", "-db", "-f")
 }
 
-func startNginx(ctx context.Context, r *rig, dir string) (*running, error) {
-	return startOne(ctx, r, dir, "nginx", "nginx.conf", "-p", dir, "-c")
+// startNginx has HTTP/2 before nginx and HTTP/1 behind it: it speaks HTTP/2 to
+// backends only for gRPC.
+func startNginx(ctx context.Context, r *rig, protocol, dir string) (*running, error) {
+	behind := protocol
+	if protocol == protoHTTP2 {
+		behind = protoHTTP1
+	}
+	return startOne(ctx, r, protocol, r.backends.addrs[behind], dir, "nginx", "nginx.conf", "-p", dir, "-c")
 }
 
 // startOne starts a proxy whose last argument is its configuration.
-func startOne(ctx context.Context, r *rig, dir, name, conf string, args ...string) (*running, error) {
+func startOne(ctx context.Context, r *rig, protocol string, backends []string, dir, name, conf string, args ...string) (*running, error) {
 	addrs, err := freeAddrs(1)
 	if err != nil {
 		return nil, err
 	}
-	path, err := render(dir, conf, values{Dir: dir, Listen: addrs[0], Backends: r.backends})
+	path, err := render(dir, conf, values{Protocol: protocol, Dir: dir, Listen: addrs[0], Backends: backends})
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +120,7 @@ func startOne(ctx context.Context, r *rig, dir, name, conf string, args ...strin
 	if err != nil {
 		return nil, err
 	}
-	return begin(ctx, p, addrs[0])
+	return (&running{listen: addrs[0], process: p}).begin(ctx, protocol)
 }
 
 //go:embed conf
@@ -115,8 +128,9 @@ var confs embed.FS
 
 // values fill the files of conf/; addresses are host:port.
 type values struct {
-	Dir, Body, Listen, Admin, Sink string
-	Backends                       []string
+	Protocol, Dir, Body, Listen, Admin, Sink string
+	Backends                                 []string
+	HTTP2                                    []string // of the backend: where it speaks HTTP/2
 }
 
 // render writes a file of conf/ with v into dir and returns its path.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -23,19 +22,20 @@ type rig struct {
 	dir        string // for files of the runs
 	paths      map[string]string
 	gomaxprocs int // of ours; 0: as Go decides
+	profile    string
 	sink       *sink
-	backends   []string
+	backends   *backendSet
 	progress   io.Writer
 	runs       int
 }
 
-// A sample is one run: one proxy under one load.
+// A sample is one run: one proxy in one cell.
 type sample struct {
-	Round   int     `json:"round"`
-	Load    string  `json:"load"`
+	Round int `json:"round"`
+	cell
 	Proxy   string  `json:"proxy"`
-	CPU     float64 `json:"cpuMicrosPerRequest"` // of the process's CPU-time clock
-	Sched   float64 `json:"schedstatMicrosPerRequest"`
+	CPU     float64 `json:"cpuMicros"`       // of the process's CPU-time clock, a request; of tcp, 10^6 bytes
+	Sched   float64 `json:"schedstatMicros"` // the same by /proc/PID/task/*/schedstat
 	RSS     int64   `json:"rssBytes"`
 	PeakRSS int64   `json:"peakRSSBytes"`
 	Spans   int64   `json:"spans"` // exported, those of the warm-up included
@@ -43,9 +43,17 @@ type sample struct {
 	Failure string `json:"failure,omitempty"` // why the run does not count
 }
 
-// measure starts p, warms it up, measures it under l and stops it. Failed
+// String is for the progress.
+func (s sample) String() string {
+	if s.Protocol == protoTCP {
+		return fmt.Sprintf("%.2f GB/CPU s  %.2f GB/s  %s", 1000/s.CPU, float64(s.Bytes)/1e9/s.Seconds, s.Failure)
+	}
+	return fmt.Sprintf("%.1f µs/req  %.0f req/s  p99 %.2f ms  %s", s.CPU, float64(s.OK)/s.Seconds, s.P99, s.Failure)
+}
+
+// measure starts p, warms it up, measures it in c under l and stops it. Failed
 // requests are in the sample; the error is about everything else.
-func (r *rig) measure(ctx context.Context, p proxy, l load) (sample, error) {
+func (r *rig) measure(ctx context.Context, p proxy, c cell, round int, l load) (sample, error) {
 	r.runs++
 	dir := fmt.Sprintf("%s/%d-%s", r.dir, r.runs, p.name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -53,32 +61,43 @@ func (r *rig) measure(ctx context.Context, p proxy, l load) (sample, error) {
 	}
 	defer os.RemoveAll(dir)
 	spans := r.sink.spans.Load()
-	run, err := p.start(ctx, r, dir)
+	run, err := p.start(ctx, r, c.Protocol, dir)
 	if err != nil {
 		return sample{}, err
 	}
-	fmt.Fprintf(r.progress, "pid %d%s  ", run.process.pid, run.admin)
-	s, err := loaded(ctx, run, l)
+	fmt.Fprintf(r.progress, "pid %d", run.process.pid)
+	var profile string
+	if run.admin != "" {
+		fmt.Fprintf(r.progress, ", admin %s", run.admin)
+		if r.profile != "" {
+			profile = fmt.Sprintf("%s-%s-%s-%s-%d.pprof", r.profile, c.Protocol, c.Shape, c.Load, round)
+		}
+	}
+	fmt.Fprint(r.progress, "  ")
+	s, err := loaded(ctx, run, l, profile)
 	run.stop() // flushes spans
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w\n%s", p.name, err, &run.process.out)
 	}
-	s.Proxy, s.Spans = p.name, r.sink.spans.Load()-spans
+	s.Round, s.cell, s.Proxy, s.Spans = round, c, p.name, r.sink.spans.Load()-spans
 	// Both OpenTelemetry exporters send every 5 s.
-	if p.traces && s.Spans == 0 && s.Failure == "" && l.Duration >= 7*time.Second {
+	if p.traces && c.Protocol != protoTCP && s.Spans == 0 && s.Failure == "" && l.Duration >= 7*time.Second {
 		s.Failure = "no span arrived: it did not trace"
 	}
 	return s, nil
 }
 
-func loaded(ctx context.Context, run *running, l load) (sample, error) {
-	l.Addr, l.Host = run.listen, authority
+// loaded has l run against run, and its CPU profile written if there is a name
+// for it.
+func loaded(ctx context.Context, run *running, l load, profile string) (sample, error) {
+	l.Addr, l.Host, l.Connect = run.listen, authority, run.connect
 	warm := l
 	warm.Duration = warmUp
 	cold, err := warm.child(ctx)
 	if err != nil {
 		return sample{}, err
 	}
+	profiled := profiling(ctx, run.admin, profile, l.Duration)
 	before, err := usageOf(run.process.pid)
 	if err != nil {
 		return sample{}, err
@@ -91,16 +110,23 @@ func loaded(ctx context.Context, run *running, l load) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
+	if err := <-profiled; err != nil {
+		return sample{}, err
+	}
 	s := sample{report: rep}
 	if s.RSS, s.PeakRSS, err = memoryOf(run.process.pid); err != nil {
 		return sample{}, err
 	}
 	used := after.since(before)
-	s.CPU = used.clock.Seconds() * 1e6 / float64(max(rep.OK, 1))
-	s.Sched = used.schedstat.Seconds() * 1e6 / float64(max(rep.OK, 1))
+	units := float64(rep.OK)
+	if l.Protocol == protoTCP {
+		units = float64(rep.Bytes) / 1e6
+	}
+	s.CPU = used.clock.Seconds() * 1e6 / max(units, 1)
+	s.Sched = used.schedstat.Seconds() * 1e6 / max(units, 1)
 	switch disagree := used.check(); {
 	case rep.Failed > 0 || cold.Failed > 0:
-		s.Failure = fmt.Sprintf("%d requests failed: %v; of the warm-up %d: %v", rep.Failed, rep.Causes, cold.Failed, cold.Causes)
+		s.Failure = fmt.Sprintf("%d failed: %v; of the warm-up %d: %v", rep.Failed, rep.Causes, cold.Failed, cold.Causes)
 	case rep.OK == 0:
 		s.Failure = "no request was answered"
 	case disagree != nil:
@@ -115,8 +141,11 @@ func (l load) child(ctx context.Context) (report, error) {
 	if err != nil {
 		return report{}, err
 	}
-	cmd := exec.CommandContext(ctx, self, "load", l.Addr, l.Host,
-		strconv.FormatFloat(l.Rate, 'g', -1, 64), strconv.Itoa(l.Burst), strconv.Itoa(l.Connections), l.Duration.String())
+	arg, err := json.Marshal(l)
+	if err != nil {
+		return report{}, err
+	}
+	cmd := exec.CommandContext(ctx, self, "load", string(arg))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -137,19 +166,12 @@ func (l load) child(ctx context.Context) (report, error) {
 
 // loadMain is the child's side of it.
 func loadMain(args []string) error {
-	if len(args) != 6 {
-		return fmt.Errorf("load: want ADDR HOST RATE BURST CONNECTIONS DURATION, not %q", args)
+	if len(args) != 1 {
+		return fmt.Errorf("load: want one argument, a load in JSON, not %q", args)
 	}
-	l := load{Addr: args[0], Host: args[1]}
-	var errs [4]error
-	l.Rate, errs[0] = strconv.ParseFloat(args[2], 64)
-	l.Burst, errs[1] = strconv.Atoi(args[3])
-	l.Connections, errs[2] = strconv.Atoi(args[4])
-	l.Duration, errs[3] = time.ParseDuration(args[5])
-	for _, err := range errs {
-		if err != nil {
-			return fmt.Errorf("load: %w", err)
-		}
+	var l load
+	if err := json.Unmarshal([]byte(args[0]), &l); err != nil {
+		return fmt.Errorf("load: %w", err)
 	}
 	rep, err := l.run()
 	if err != nil {

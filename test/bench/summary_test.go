@@ -11,9 +11,11 @@ import (
 )
 
 func run(round int, load, proxy string, cpu, p99 float64, failure string) sample {
-	return sample{Round: round, Load: load, Proxy: proxy, CPU: cpu, RSS: 18e6, PeakRSS: 19e6, Failure: failure,
+	return sample{Round: round, cell: cell{protoHTTP1, "c16m1", load}, Proxy: proxy, CPU: cpu, RSS: 18e6, PeakRSS: 19e6, Failure: failure,
 		report: report{OK: 40000, Seconds: 10, P50: p99 / 2, P99: p99}}
 }
+
+var theCells = []cell{{protoHTTP1, "c16m1", fixed}, {protoHTTP1, "c16m1", saturated}}
 
 // runs are three rounds in which the machine is slower in the second.
 func runs() []sample {
@@ -40,7 +42,7 @@ func TestSummarize(t *testing.T) {
 	if r := rows[2]; r.Proxy != "nginx" || r.Runs != 2 || r.Failed != 1 || r.CPU != 24 {
 		t.Errorf("%+v", r)
 	}
-	if m := missed(rows); len(m) != 0 {
+	if m := missed(theCells, rows); len(m) != 0 {
 		t.Errorf("missed: %v", m)
 	}
 }
@@ -48,23 +50,61 @@ func TestSummarize(t *testing.T) {
 func TestMissed(t *testing.T) {
 	s := []sample{run(1, fixed, "ours", 31, 2, ""), run(1, fixed, "envoy", 61, 1, ""), run(1, saturated, "ours", 1, 1, "")}
 	s[0].RSS = 21e6
-	m := strings.Join(missed(summarize(s)), "\n")
-	want := `fixed: CPU per request is 0.51 of Envoy's, at most 0.45 is wanted
-fixed: p99 is 2.00 of Envoy's, at most 1.10 is wanted
-fixed: RSS is 21.0 MB, at most 20 is wanted
-saturated: there is no run of ours beside one of envoy`
+	m := strings.Join(missed(theCells, summarize(s)), "\n")
+	want := `http1 c16m1 fixed: CPU per request is 0.51 of Envoy's, at most 0.45 is wanted
+http1 c16m1 fixed: p99 is 2.00 of Envoy's, at most 1.10 is wanted
+http1 c16m1 fixed: RSS is 21.0 MB, at most 20 is wanted
+http1 c16m1 saturated: there is no run of ours beside one of envoy`
 	if m != want {
 		t.Errorf("got\n%s\nwant\n%s", m, want)
 	}
-	if err := verdict(runs(), nil, false); err == nil || strings.Count(err.Error(), "\n") != 1 {
+	if err := verdict(runs(), nil); err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("two failed runs: %v", err)
 	}
 }
 
 var update = flag.Bool("update", false, "write testdata")
 
+// What each cell may cost, with runs that are just good enough and runs that
+// are not.
+func TestBars(t *testing.T) {
+	o, err := parseOptions(nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range o.cells() {
+		most := maxOfEnvoy(c)
+		for cost, bad := range map[float64]bool{most - 0.001: false, most + 0.001: most > 0} {
+			ours, envoy := run(1, c.Load, "ours", 100*max(cost, 0.5), 1, ""), run(1, c.Load, "envoy", 100, 1, "")
+			if most > 0 {
+				ours.CPU = 100 * cost
+			}
+			ours.cell, envoy.cell = c, c
+			if m := missed([]cell{c}, summarize([]sample{ours, envoy})); len(m) > 0 != bad {
+				t.Errorf("%v at %.3f of Envoy's: missed %q", c, cost, m)
+			}
+		}
+	}
+	want := map[cell]float64{
+		{protoHTTP2, "c16m1", fixed}: 0.65, {protoHTTP2, "c4m16", fixed}: 0.45, {protoHTTP2, "c4m16", saturated}: 0.65,
+		{protoGRPC, "c16m1", fixed}: 0.60, {protoGRPC, "c4m16", fixed}: 0.40, {protoGRPC, "c4m16", saturated}: 0,
+	}
+	for c, want := range want {
+		if got := maxOfEnvoy(c); got != want {
+			t.Errorf("%v: %v, want %v", c, got, want)
+		}
+	}
+}
+
 func TestTable(t *testing.T) {
-	got := table(summarize(runs()))
+	all := runs()
+	for _, s := range runs() {
+		s.Protocol, s.Bytes = protoTCP, 5e9
+		if s.Load == saturated {
+			all = append(all, s)
+		}
+	}
+	got := tables(summarize(all))
 	const golden = "testdata/table.txt"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -75,8 +115,8 @@ func TestTable(t *testing.T) {
 	if err != nil || got != string(want) {
 		t.Errorf("%v\ngot\n%s\nwant\n%s", err, got, want)
 	}
-	wide := sample{Load: saturated, Proxy: "haproxy", CPU: 1234.5, RSS: 1234.5e6, PeakRSS: 1234.5e6, report: report{OK: 1e6, Seconds: 1, P50: 1234.5, P99: 9876.5}}
-	for line := range strings.Lines(got + table(summarize([]sample{wide}))) {
+	wide := sample{cell: cell{protoGRPC, "c16m1", saturated}, Proxy: "haproxy", CPU: 1234.5, RSS: 1234.5e6, PeakRSS: 1234.5e6, report: report{OK: 1e6, Seconds: 1, P50: 1234.5, P99: 9876.5}}
+	for line := range strings.Lines(got + tables(summarize([]sample{wide}))) {
 		if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > 100 {
 			t.Errorf("%d columns: %s", n, line)
 		}

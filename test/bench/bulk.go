@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The load of TCP: the client writes one byte, the backend sends thePattern
+// again and again until the client closes its side, then how many bytes that
+// were, in 8 bytes, and closes. The client has the kernel throw most of it
+// away (MSG_TRUNC) and compares some of it.
+
+// patternSize is not a power of two, so that a piece lost or repeated shifts
+// what follows.
+const patternSize = 1<<20 - 13
+
+// thePattern is what bulk consists of: noise, the same in every process.
+func thePattern() []byte {
+	b := make([]byte, patternSize)
+	x := uint64(1)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		b[i] = byte(x)
+	}
+	return b
+}
+
+const (
+	compareEvery = 256 << 20 // bytes; so often some are compared
+	compareSize  = 256 << 10
+)
+
+// bulk runs a load of tcp: OK and Failed are connections.
+func (l load) bulk() (report, error) {
+	r := report{Causes: map[string]int64{}}
+	pattern, start := thePattern(), time.Now()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var broken error
+	for range l.Connections {
+		wg.Go(func() {
+			c, err := net.DialTimeout("tcp4", l.Addr, stall)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				broken = err
+				return
+			}
+			defer c.Close()
+			b := bulk{conn: c.(*net.TCPConn), pattern: pattern}
+			err = b.run(l)
+			mu.Lock()
+			defer mu.Unlock()
+			r.Bytes += b.n
+			if err != nil {
+				r.fail(err.Error())
+			} else {
+				r.OK++
+			}
+		})
+	}
+	wg.Wait()
+	r.Seconds = time.Since(start).Seconds()
+	return r, broken
+}
+
+// A bulk is one connection of that load.
+type bulk struct {
+	conn    *net.TCPConn
+	pattern []byte
+	n       int64 // bytes received
+}
+
+func (b *bulk) run(l load) error {
+	b.conn.SetDeadline(time.Now().Add(stall))
+	if l.Connect {
+		if err := connect(b.conn, l.Host); err != nil {
+			return err
+		}
+	}
+	if _, err := b.conn.Write([]byte{'g'}); err != nil {
+		return err
+	}
+	raw, err := b.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 4<<20)
+	for end := time.Now().Add(l.Duration); ; {
+		now := time.Now()
+		if !now.Before(end) && b.n > 0 {
+			break
+		}
+		b.conn.SetReadDeadline(now.Add(stall))
+		if b.n%compareEvery < compareSize {
+			n, err := b.conn.Read(buf[:compareSize])
+			if err != nil {
+				return fmt.Errorf("read: %w", err)
+			}
+			if err := b.compare(buf[:n]); err != nil {
+				return err
+			}
+			continue
+		}
+		most := min(len(buf), int(compareEvery-b.n%compareEvery))
+		n, err := discard(raw, buf[:most])
+		if err != nil {
+			return err
+		}
+		b.n += int64(n)
+	}
+	return b.rest(buf)
+}
+
+// rest closes our side and reads what is still on its way, to the very end.
+func (b *bulk) rest(buf []byte) error {
+	if err := b.conn.CloseWrite(); err != nil {
+		return fmt.Errorf("close our side: %w", err)
+	}
+	kept := 0 // at the start of buf: of the 8 bytes that may be the last
+	for {
+		b.conn.SetReadDeadline(time.Now().Add(stall))
+		n, err := b.conn.Read(buf[kept:])
+		kept += n
+		if sure := kept - 8; sure > 0 {
+			if err := b.compare(buf[:sure]); err != nil {
+				return err
+			}
+			kept = copy(buf, buf[sure:kept])
+		}
+		switch {
+		case err == io.EOF && kept < 8:
+			return fmt.Errorf("ends after %d bytes", b.n)
+		case err == io.EOF:
+			if sent := int64(binary.BigEndian.Uint64(buf)); sent != b.n {
+				return fmt.Errorf("%d bytes received, %d sent", b.n, sent)
+			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("read after our side is closed: %w", err)
+		}
+	}
+}
+
+// compare takes p for the next bytes of the stream.
+func (b *bulk) compare(p []byte) error {
+	for len(p) > 0 {
+		at := int(b.n % int64(len(b.pattern)))
+		n := min(len(p), len(b.pattern)-at)
+		if string(p[:n]) != string(b.pattern[at:at+n]) {
+			return errors.New("other bytes than were sent")
+		}
+		p, b.n = p[n:], b.n+int64(n)
+	}
+	return nil
+}
+
+// discard has the kernel drop up to len(buf) bytes of what has come, and waits
+// until something has.
+func discard(raw interface {
+	Read(func(uintptr) bool) error
+}, buf []byte) (n int, err error) {
+	waited := raw.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	switch {
+	case waited != nil:
+		return 0, fmt.Errorf("read: %w", waited)
+	case err != nil:
+		return 0, fmt.Errorf("read: %w", err)
+	case n == 0:
+		return 0, errors.New("closed by the proxy")
+	}
+	return n, nil
+}
+
+// connect asks for a tunnel to host.
+func connect(c net.Conn, host string) error {
+	if _, err := fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", host, host); err != nil {
+		return err
+	}
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
+	switch {
+	case err != nil:
+		return fmt.Errorf("CONNECT: %w", err)
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("CONNECT: %s, Proxy-Status %q", resp.Status, resp.Header.Get("Proxy-Status"))
+	case r.Buffered() > 0:
+		return errors.New("CONNECT: bytes that nobody asked for")
+	}
+	return nil
+}
+
+// tcpBackendMain serves bulk on addrs until it is killed.
+func tcpBackendMain(addrs []string) error {
+	file, err := patternFile()
+	if err != nil {
+		return fmt.Errorf("backend: %w", err)
+	}
+	errs := make(chan error)
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp4", addr)
+		if err != nil {
+			return fmt.Errorf("backend: %w", err)
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					errs <- err
+					return
+				}
+				go func() {
+					defer c.Close()
+					sendBulk(c.(*net.TCPConn), file) // the client counts what fails
+				}()
+			}
+		}()
+	}
+	return <-errs
+}
+
+// patternFile is the path of thePattern in memory, for sendfile(2).
+func patternFile() (string, error) {
+	fd, err := unix.MemfdCreate("pattern", unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", fmt.Errorf("memfd_create: %w", err)
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	return path, os.WriteFile(path, thePattern(), 0)
+}
+
+// sendBulk is the backend's side of one connection. It costs little: the
+// pattern's pages go from memory to the socket without being copied.
+func sendBulk(c *net.TCPConn, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var one [1]byte
+	if _, err := io.ReadFull(c, one[:]); err != nil {
+		return err
+	}
+	closed := make(chan error, 1)
+	go func() {
+		_, err := c.Read(one[:])
+		closed <- err
+	}()
+	var sent uint64
+	for {
+		select {
+		case err := <-closed:
+			if err != io.EOF {
+				return err
+			}
+			_, err = c.Write(binary.BigEndian.AppendUint64(nil, sent))
+			return err
+		default:
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		n, err := c.ReadFrom(&io.LimitedReader{R: f, N: patternSize})
+		if err != nil {
+			return err
+		}
+		sent += uint64(n)
+	}
+}
