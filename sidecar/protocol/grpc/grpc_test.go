@@ -83,6 +83,21 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
+func TestOutcome(t *testing.T) {
+	for _, c := range []struct {
+		http int
+		grpc string
+		want int
+	}{
+		{200, "0", stats.GRPC(OK)}, {200, "14", stats.GRPC(Unavailable)}, {200, "", stats.GRPC(Unknown)}, {200, "x", stats.GRPC(Unknown)},
+		{200, "99", stats.GRPC(Unknown)}, {503, "", 503}, {404, "", 404}, {503, "8", stats.GRPC(ResourceExhausted)},
+	} {
+		if got := Outcome(c.http, c.grpc); got != c.want {
+			t.Errorf("HTTP %d, grpc-status %q: %d, want %d", c.http, c.grpc, got, c.want)
+		}
+	}
+}
+
 func TestMessage(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "all is well": "all is well", "100%": "100%25", "a\r\nb": "a%0D%0Ab", "Größe": "Gr%C3%B6%C3%9Fe",

@@ -50,6 +50,20 @@ func ParseStatus[T ~string | ~[]byte](s T) (code uint32, ok bool) {
 	return uint32(n), true
 }
 
+// Outcome is the status by which a gRPC call counts, in call.Call and in the
+// metrics, once its answer has ended: with the HTTP status of its head and the
+// grpc-status of its trailers, or of its head if it has no more, or "". An
+// answer with another HTTP status than 200 and without a grpc-status is not
+// gRPC's, such as another proxy's, and counts by its HTTP status; 200 without
+// one is UNKNOWN, as what is cut short is to clients.
+func Outcome[T ~string | ~[]byte](httpStatus int, grpcStatus T) int {
+	if len(grpcStatus) == 0 && httpStatus != 200 {
+		return httpStatus
+	}
+	code, _ := ParseStatus(grpcStatus)
+	return stats.GRPC(code)
+}
+
 // verdicts say what a code tells of the endpoint. A failure counts against its
 // breaker and its price: it could not serve, as against a call that is not to
 // be served. They are those of Envoy's outlier detection, which counts the
