@@ -21,7 +21,11 @@ func (a *App) topCommand() *cobra.Command {
 		Short: "Watch rate, success and latency of every service",
 		Long: `Watch rate, success and latency of every service, as its callers see them over
 the last five seconds. On a terminal the table is drawn again in place, else
-there is a line a service each time.`,
+there is a line a service each time.
+
+A call failed if its HTTP status was 500 or more, if its gRPC status was
+UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE or DATA_LOSS,
+or if a sidecar had to answer in the service's place.`,
 		Example: `  meshctl top
   meshctl top checkout --interval 5s
   meshctl top --once -o json`,
