@@ -83,6 +83,17 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
+// Whatever the proxy answers by itself, it is an error, and one that it knows.
+func TestEveryProxyErrorHasACode(t *testing.T) {
+	for e := stats.ErrNone + 1; e <= stats.ErrClientClosed; e++ {
+		for _, status := range []int{e.Status(), 0, 200, 400, 408, 500, 503, 508} {
+			if code := FromProxyError(e, status); code == OK || code == Unknown || code > Unauthenticated {
+				t.Errorf("%s with %d is %s", e, status, Name(code))
+			}
+		}
+	}
+}
+
 func TestOutcome(t *testing.T) {
 	for _, c := range []struct {
 		http int
@@ -183,6 +194,9 @@ func TestFromProxyError(t *testing.T) {
 		{stats.ErrHTTPRequestError, 431, ResourceExhausted},
 		{stats.ErrHTTPRequestError, 413, ResourceExhausted},
 		{stats.ErrHTTPRequestError, 408, DeadlineExceeded},
+		{stats.ErrHTTPRequestError, 417, Internal},
+		{stats.ErrDestinationNotFound, 503, Unavailable},
+		{stats.ErrProxyConfigurationError, 500, Unavailable},
 		{stats.ErrHTTPProtocolError, 502, Internal},
 		{stats.ErrProxyLoopDetected, 502, Internal},
 		{stats.ErrProxyInternalError, 500, Internal},

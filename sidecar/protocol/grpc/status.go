@@ -145,5 +145,9 @@ func FromProxyError(e stats.ErrorType, httpStatus int) uint32 {
 	case 413, 431:
 		return ResourceExhausted
 	}
-	return FromHTTP(httpStatus)
+	code := FromHTTP(httpStatus)
+	if code == Unknown && e != stats.ErrNone {
+		code = Internal // that the proxy knows
+	}
+	return code
 }
