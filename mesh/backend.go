@@ -32,8 +32,8 @@ func (s *State) Service(k ServiceKey) (Backend, bool) {
 	if !s.Has(k) {
 		return Backend{}, false
 	}
-	b := Backend{Key: k, Policy: s.policy(k)}
 	svc := s.services[serviceName{k.Namespace, k.Name}]
+	b := Backend{Key: k, Policy: s.policy(k, svc)}
 	claimed := make(map[netip.AddrPort]bool, len(svc.instances))
 	for _, i := range svc.instances {
 		addr := i.AddrPort()
@@ -65,7 +65,7 @@ func (svc *service) sliceEndpoints(port uint16, claimed map[netip.AddrPort]bool)
 	if svc.object == nil {
 		return nil
 	}
-	i := slices.IndexFunc(svc.object.Ports, func(p ServicePort) bool { return p.Port == port && p.Protocol == "TCP" })
+	i := svc.object.tcpPort(port)
 	if i < 0 {
 		return nil
 	}

@@ -23,6 +23,7 @@ metadata:
 spec:
   selector: {app: checkout}
   clusterIP: 10.0.0.1
+  clusterIPs: [10.0.0.1, "fd00::1"]
   type: NodePort
   sessionAffinity: None
   ports:
@@ -64,7 +65,7 @@ func TestParseFull(t *testing.T) {
 	if len(objects) != 3 {
 		t.Fatalf("%d objects, want 3", len(objects))
 	}
-	for i, want := range []int{2, 22, 42} {
+	for i, want := range []int{2, 23, 43} {
 		if got := objects[i].Head().Line; got != want {
 			t.Errorf("%s: line %d, want %d", objects[i].Head().Key, got, want)
 		}

@@ -22,6 +22,8 @@ type PolicyTarget struct {
 // A Policy is how calls to one port of a service are made, complete. It is
 // immutable.
 type Policy struct {
+	// Protocol is what the Service's port says; no TrafficPolicy sets it.
+	Protocol Protocol
 	Balancer string // peak_ewma, least_request or round_robin
 	Timeout  Timeout
 	Retry    Retry
@@ -86,7 +88,13 @@ type Headers struct {
 var (
 	balancers    = []string{"peak_ewma", "least_request", "round_robin"}
 	forwarded    = []string{"none", "x-forwarded", "rfc7239"}
-	retryReasons = []string{"connect-failure", "reset", "502", "503", "504"}
+	retryReasons = []string{
+		"connect-failure", "refused-stream", "reset", "502", "503", "504",
+		"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
+	}
+	// defaultReasons are those after which a second attempt may well succeed:
+	// the other codes of gRPC are as likely to be the application's answer.
+	defaultReasons = []string{"502", "503", "504", "connect-failure", "refused-stream", "reset", "unavailable"}
 )
 
 // DefaultPolicy is the policy of a service that no TrafficPolicy names.
@@ -95,7 +103,7 @@ func DefaultPolicy() Policy {
 		Balancer: "peak_ewma",
 		Timeout:  Timeout{Request: 15 * time.Second, Connect: time.Second, Idle: 90 * time.Second},
 		Retry: Retry{
-			Attempts: 2, When: slices.Sorted(slices.Values(retryReasons)),
+			Attempts: 2, When: slices.Clone(defaultReasons),
 			BackoffBase: 10 * time.Millisecond, BackoffMax: 250 * time.Millisecond,
 			Budget: Budget{Ratio: 0.2, MinPerSecond: 3}, BufferBytes: 64 << 10,
 		},

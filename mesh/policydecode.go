@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -115,7 +116,7 @@ func (r *Retry) decode(v value) {
 
 // decodeWhen takes status codes as numbers too: 503 means "503".
 func (r *Retry) decodeWhen(v value) {
-	accepted := "connect-failure, reset, 502, 503, 504"
+	accepted := strings.Join(retryReasons, ", ")
 	r.When = nil
 	v.each(2*len(retryReasons), func(_ int, v value) {
 		if v.n.Kind != yaml.ScalarNode || !slices.Contains(retryReasons, v.n.Value) {

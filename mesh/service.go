@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"math"
+	"net/netip"
 	"strconv"
 )
 
@@ -10,6 +11,9 @@ import (
 type Service struct {
 	Meta
 	Ports []ServicePort
+	// ClusterIPs are the virtual addresses by which callers may name the
+	// service; none of a headless one.
+	ClusterIPs []netip.Addr
 	// Selector is kept; Kubernetes resolves it into EndpointSlices, and
 	// outside Kubernetes nothing does.
 	Selector map[string]string
@@ -21,7 +25,8 @@ type ServicePort struct {
 	Port       uint16 // what callers name
 	TargetPort TargetPort
 	Protocol   string // TCP, UDP or SCTP; the mesh carries TCP
-	// AppProtocol is what is spoken, such as http or kubernetes.io/h2c; may be empty.
+	// AppProtocol is what is spoken, such as http or kubernetes.io/h2c; may be
+	// empty. Backend.Policy.Protocol is what follows from it.
 	AppProtocol string
 }
 
@@ -35,24 +40,27 @@ const maxServicePorts = 100
 
 func decodeService(meta Meta, root value) Object {
 	s := &Service{Meta: meta}
-	clusterIP, specSeen := "", false
+	specSeen := false
+	var one, all []netip.Addr
 	s.decode(root, isLabel, labelForm, fields{"spec": func(v value) {
 		specSeen = true
 		v.fields(fields{
 			"ports":           s.decodePorts,
 			"selector":        stringMap(&s.Selector),
-			"clusterIP":       text(&clusterIP, nil, "a string"),
+			"clusterIP":       virtual(&one),
+			"clusterIPs":      func(v value) { v.each(maxClusterIPs, func(_ int, v value) { virtual(&all)(v) }) },
 			"type":            oneOf(new(string), "ClusterIP", "NodePort", "LoadBalancer"),
 			"sessionAffinity": oneOf(new(string), "None"),
 			// How calls come into a cluster or to a node: no matter to the mesh.
-			"clusterIPs": ignore, "externalIPs": ignore, "ipFamilies": ignore, "ipFamilyPolicy": ignore,
+			"externalIPs": ignore, "ipFamilies": ignore, "ipFamilyPolicy": ignore,
 			"loadBalancerIP": ignore, "loadBalancerSourceRanges": ignore, "loadBalancerClass": ignore,
 			"allocateLoadBalancerNodePorts": ignore, "healthCheckNodePort": ignore,
 			"externalTrafficPolicy": ignore, "internalTrafficPolicy": oneOf(new(string), "Cluster"),
 			// A hint, and one that Kubernetes has already followed in the EndpointSlices.
 			"trafficDistribution": ignore, "publishNotReadyAddresses": ignore,
 		})
-		if len(s.Ports) == 0 && clusterIP != "None" && child(v.n, "ports") == nil {
+		s.setClusterIPs(v, one, all)
+		if len(s.Ports) == 0 && scalar(v.n, "clusterIP") != headless && child(v.n, "ports") == nil {
 			v.missing("ports", "at least one port")
 		}
 	}})
@@ -70,7 +78,7 @@ func (s *Service) decodePorts(v value) {
 			"port":        integer(&p.Port, 1, math.MaxUint16),
 			"targetPort":  targetPort(&p.TargetPort),
 			"protocol":    oneOf(&p.Protocol, "TCP", "UDP", "SCTP"),
-			"appProtocol": text(&p.AppProtocol, nil, "a string"),
+			"appProtocol": text(&p.AppProtocol, isAppProtocol, appProtocolForm),
 			"nodePort":    ignore,
 		})
 		if child(v.n, "port") == nil {

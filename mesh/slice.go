@@ -175,7 +175,7 @@ func (s *EndpointSlice) decodePorts(v value) {
 			"name":        text(&p.Name, func(s string) bool { return s == "" || isLabel(s) }, labelForm),
 			"port":        integer(&p.Port, 1, math.MaxUint16),
 			"protocol":    oneOf(&p.Protocol, "TCP", "UDP", "SCTP"),
-			"appProtocol": text(&p.AppProtocol, nil, "a string"),
+			"appProtocol": text(&p.AppProtocol, isAppProtocol, appProtocolForm),
 		})
 		s.Ports = append(s.Ports, p)
 	})

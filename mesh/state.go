@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -21,8 +22,10 @@ type State struct {
 	objects  []Object
 	problems []error
 	services map[serviceName]*service
-	policies map[ServiceKey]*TrafficPolicy // Port 0: all ports
-	gone     map[ServiceKey]time.Time      // when what named the service went
+	// addresses are the virtual ones; an address goes with its Service object.
+	addresses map[netip.Addr]serviceName
+	policies  map[ServiceKey]*TrafficPolicy // Port 0: all ports
+	gone      map[ServiceKey]time.Time      // when what named the service went
 }
 
 // A serviceName is a ServiceKey without the port.
@@ -45,9 +48,10 @@ type service struct {
 // them afterwards.
 func Build(prev *State, now time.Time, objects []Object, instances []Instance) *State {
 	s := &State{
-		services: make(map[serviceName]*service),
-		policies: make(map[ServiceKey]*TrafficPolicy),
-		gone:     make(map[ServiceKey]time.Time),
+		services:  make(map[serviceName]*service),
+		addresses: make(map[netip.Addr]serviceName),
+		policies:  make(map[ServiceKey]*TrafficPolicy),
+		gone:      make(map[ServiceKey]time.Time),
 	}
 	s.objects = s.distinct(objects)
 	var policies []*TrafficPolicy
@@ -56,6 +60,7 @@ func Build(prev *State, now time.Time, objects []Object, instances []Instance) *
 		case *Service:
 			svc := s.service(o.Namespace, o.Name)
 			svc.object = o
+			s.address(o)
 			for _, p := range o.Ports {
 				if p.Protocol == "TCP" {
 					svc.ports = append(svc.ports, p.Port)
@@ -206,11 +211,13 @@ func (s *State) Has(k ServiceKey) bool {
 	return svc != nil && slices.Contains(svc.ports, k.Port)
 }
 
-// policy returns the policy for a port of a service.
-func (s *State) policy(k ServiceKey) Policy {
+// policy returns how calls to a port of svc, which k names, are made.
+func (s *State) policy(k ServiceKey, svc *service) Policy {
+	p := DefaultPolicy()
 	all := ServiceKey{Namespace: k.Namespace, Name: k.Name}
-	if p := cmp.Or(s.policies[k], s.policies[all]); p != nil {
-		return p.Policy
+	if t := cmp.Or(s.policies[k], s.policies[all]); t != nil {
+		p = t.Policy
 	}
-	return DefaultPolicy()
+	p.Protocol = svc.protocol(k.Port)
+	return p
 }

@@ -13,7 +13,8 @@ var zeroTime = time.Unix(0, 0)
 
 const shop = `
 {apiVersion: v1, kind: Service, metadata: {name: checkout, namespace: shop},
- spec: {ports: [{name: admin, port: 9000}, {name: http, port: 80, targetPort: 8080}, {name: dns, port: 53, protocol: UDP}]}}
+ spec: {ports: [{name: admin, port: 9000}, {name: http, port: 80, targetPort: 8080}, {name: dns, port: 53, protocol: UDP}],
+  clusterIP: 10.96.0.5, clusterIPs: [10.96.0.5, "fd00:96::5"]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {ports: [{port: 8080}]}}
 `
@@ -33,7 +34,22 @@ func TestResolve(t *testing.T) {
 		{"pay", "", "default/pay:6000"}, // no Service object: the lowest port
 		{"pay:7000", "default", "default/pay:7000"},
 
+		{"10.96.0.5:9000", "x", "shop/checkout:9000"},
+		{"10.96.0.5", "", "shop/checkout:80"},
+		{"[fd00:96::5]:80", "", "shop/checkout:80"},
+		{"[FD00:96:0::5]", "", "shop/checkout:80"},
+
 		{"checkout", "", ""},
+		{"10.96.0.5:53", "", ""},
+		{"10.96.0.5:0", "", ""},
+		{"10.96.0.5.:80", "", ""},
+		{"10.96.0.6:80", "", ""},
+		{"[10.96.0.5]:80", "", ""},
+		{"fd00:96::5", "", ""},
+		{"[fd00:96::5%eth0]:80", "", ""},
+		{"[fd00:96::5:80", "", ""},
+		{"[fd00:96::5]80", "", ""},
+		{"[", "", ""},
 		{"checkout:53", "shop", ""},
 		{"checkout:81", "shop", ""},
 		{"checkout:", "shop", ""},
@@ -62,6 +78,8 @@ func FuzzResolve(f *testing.F) {
 	f.Add("checkout.shop.svc.cluster.local.:80", "shop")
 	f.Add("[::1]:80", "")
 	f.Add("checkout..:0", "a")
+	f.Add("10.96.0.5:9000", "")
+	f.Add("[fd00:96::5]", "")
 	objects, _ := Parse("", []byte(shop))
 	s := Build(nil, zeroTime, objects, nil)
 	f.Fuzz(func(t *testing.T, authority, namespace string) {
