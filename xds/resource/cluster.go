@@ -16,6 +16,7 @@ var clusterFields = message{"envoy.config.cluster.v3.Cluster", map[protowire.Num
 	4: {"connect_timeout", msg, ""}, 6: {"lb_policy", num, ""}, 10: {"circuit_breakers", msg, ""},
 	25: {"metadata", msg, ""}, 29: {"common_http_protocol_options", msg, ""},
 	36: {"typed_extension_protocol_options", msgs, ""},
+	14: {"http2_protocol_options", msg, ""}, 26: {"protocol_selection", num, ""},
 
 	38: {"cluster_type", deny, "type EDS"}, 33: {"load_assignment", deny, "type EDS"},
 	41: {"load_balancing_policy", deny, "lb_policy"}, 22: {"lb_subset_config", deny, ""},
@@ -24,7 +25,6 @@ var clusterFields = message{"envoy.config.cluster.v3.Cluster", map[protowire.Num
 	24: {"transport_socket", deny, ""}, 43: {"transport_socket_matches", deny, ""},
 	59: {"transport_socket_matcher", deny, ""}, 21: {"upstream_bind_config", deny, ""},
 	9: {"max_requests_per_connection", deny, ""}, 46: {"upstream_http_protocol_options", deny, ""},
-	14: {"http2_protocol_options", deny, "HTTP/1.1"}, 26: {"protocol_selection", zero, ""},
 	40: {"filters", deny, ""}, 48: {"upstream_config", deny, ""},
 	51: {"connection_pool_per_downstream_connection", off, ""}, 62: {"queuing_policies", deny, ""},
 
@@ -66,6 +66,8 @@ const (
 	lbRoundRobin   = 0
 	lbLeastRequest = 1
 
+	downstreamProtocol = 1
+
 	balancerWords = "ROUND_ROBIN or LEAST_REQUEST"
 )
 
@@ -88,8 +90,8 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Envoy's default for connect_timeout is 5 s.
-	c := &Cluster{Name: name, EDSName: name, ConnectTimeout: 5 * time.Second,
+	// Envoy's default for connect_timeout is 5 s, for the protocol HTTP/1.1.
+	c := &Cluster{Name: name, EDSName: name, ConnectTimeout: 5 * time.Second, Protocol: ProtocolHTTP1,
 		Balancer: "round_robin", Breaker: DefaultBreaker(), Budget: DefaultBudget()}
 	if err := c.decode(b); err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
@@ -100,7 +102,8 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 func (c *Cluster) decode(b []byte) error {
 	var discovery uint64
 	var eds bool
-	var balancer string
+	var own own
+	var spoken protocols
 	err := clusterFields.walk(b, func(n protowire.Number, v value) (err error) {
 		switch n {
 		case 2:
@@ -121,11 +124,19 @@ func (c *Cluster) decode(b []byte) error {
 		case 10:
 			err = c.limits(v.b)
 		case 25:
-			balancer, err = c.metadata(v.b)
+			own, err = c.metadata(v.b)
 		case 29:
 			err = c.commonHTTP(v.b)
+		case 14:
+			spoken.legacy2 = true
+			err = http2Options(v.b)
+		case 26:
+			spoken.legacyAuto = v.n == downstreamProtocol
+			if v.n > downstreamProtocol {
+				err = fmt.Errorf("%d is not supported, want USE_CONFIGURED_PROTOCOL or USE_DOWNSTREAM_PROTOCOL", v.n)
+			}
 		case 36:
-			err = c.protocolOptions(v.b)
+			spoken.typed, err = c.protocolOptions(v.b)
 		}
 		return err
 	})
@@ -139,8 +150,12 @@ func (c *Cluster) decode(b []byte) error {
 	case !eds:
 		return in("eds_cluster_config", errors.New("missing, want eds_config "+adsOrSelf))
 	}
-	if balancer != "" {
-		c.Balancer = balancer
+	if own.balancer != "" {
+		c.Balancer = own.balancer
+	}
+	c.Protocol = spoken.choose()
+	if own.protocol == "tcp" {
+		c.Protocol = ProtocolTCP
 	}
 	return nil
 }
@@ -199,14 +214,19 @@ func (c *Cluster) limits(b []byte) error {
 	return err
 }
 
+// own are those of our fields that come before a standard one, wherever the
+// two stand.
+type own struct{ balancer, protocol string }
+
 // metadata reads our fields on a Cluster.
-func (c *Cluster) metadata(b []byte) (balancer string, err error) {
+func (c *Cluster) metadata(b []byte) (o own, err error) {
 	d, err := metadata(b)
 	if err != nil {
-		return "", err
+		return o, err
 	}
 	const most = 1 << 20
-	d.text("balancer", &balancer, "peak_ewma", "least_request", "round_robin")
+	d.text("balancer", &o.balancer, "peak_ewma", "least_request", "round_robin")
+	d.text("protocol", &o.protocol, "tcp")
 	d.object("breaker", func(d *dict) {
 		d.boolean("disabled", &c.Breaker.Disabled)
 		d.integer("consecutiveFailures", &c.Breaker.ConsecutiveFailures, most)
@@ -221,5 +241,5 @@ func (c *Cluster) metadata(b []byte) (balancer string, err error) {
 		d.number("minPerSecond", &c.Budget.MinPerSecond, 0, 1e6)
 	})
 	d.duration("idleTimeout", &c.IdleTimeout)
-	return balancer, ours(d.done())
+	return o, ours(d.done())
 }

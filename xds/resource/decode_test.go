@@ -80,9 +80,10 @@ func TestRouteConfig(t *testing.T) {
 
 func TestRetryWords(t *testing.T) {
 	for words, want := range map[string]RetryOn{
-		"":                                  0,
-		"5xx":                               RetryConnectFailure | RetryReset | retry5xx,
-		"gateway-error, refused-stream":     RetryConnectFailure | retry5xx,
+		"":                              0,
+		"5xx":                           RetryConnectFailure | RetryReset | RetryRefused | retry5xx,
+		"gateway-error, refused-stream": RetryRefused | retry5xx,
+		"cancelled,deadline-exceeded,internal,resource-exhausted,unavailable": RetryCancelled | RetryDeadlineExceeded | RetryInternal | RetryResourceExhausted | RetryUnavailable,
 		"connect-failure,reset":             RetryConnectFailure | RetryReset, // 502 is listed, not asked for
 		"reset,retriable-status-codes,":     RetryReset | Retry502,
 		"connect-failure , connect-failure": RetryConnectFailure,
@@ -107,7 +108,7 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Cluster{
-		Name: c.Name, EDSName: c.Name, ConnectTimeout: time.Second, Balancer: "least_request",
+		Name: c.Name, EDSName: c.Name, ConnectTimeout: time.Second, Protocol: ProtocolHTTP1, Balancer: "least_request",
 		Limits: Limits{1, 2, 3}, Breaker: DefaultBreaker(), Budget: DefaultBudget(),
 	}
 	equal(t, got, want)

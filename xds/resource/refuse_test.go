@@ -97,7 +97,7 @@ func TestRefusedRoutes(t *testing.T) {
 		}, "route.request_mirror_policies: not supported"},
 		"priority": {func(_ *routev3.Route, a *routev3.RouteAction) { a.Priority = corev3.RoutingPriority_HIGH }, "route.priority: 1 is not supported"},
 		"negative": {func(_ *routev3.Route, a *routev3.RouteAction) { a.Timeout = durationpb.New(-time.Second) }, "route.timeout: -1 s"},
-		"word":     {func(_ *routev3.Route, a *routev3.RouteAction) { a.RetryPolicy.RetryOn = "reset,cancelled" }, `retry_policy.retry_on: "cancelled" is not supported, want`},
+		"word":     {func(_ *routev3.Route, a *routev3.RouteAction) { a.RetryPolicy.RetryOn = "reset,retriable-4xx" }, `retry_policy.retry_on: "retriable-4xx" is not supported, want one of 5xx, cancelled`},
 		"code": {func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.RetryPolicy.RetriableStatusCodes = []uint32{503, 418}
 		}, "retriable_status_codes: 418 is not supported, want 502"},
@@ -152,11 +152,30 @@ func TestRefusedClusters(t *testing.T) {
 		"options": {func(c *clusterv3.Cluster) {
 			c.TypedExtensionProtocolOptions = map[string]*anypb.Any{"k": {TypeUrl: "x"}}
 		}, `typed_extension_protocol_options[0].k: type "x" is not supported`},
-		"http2": {func(c *clusterv3.Cluster) {
+		"no protocol": {func(c *clusterv3.Cluster) {
+			withOptions(t, c, &httpv3.HttpProtocolOptions{CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{}})
+		}, "upstream_protocol_options: missing, want explicit_http_config or use_downstream_protocol_config"},
+		"nothing explicit": {func(c *clusterv3.Cluster) {
 			o := httpOptions(t)
-			o.GetExplicitHttpConfig().ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}}
-			c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptionsName: packed(t, o)}
-		}, "explicit_http_config.http2_protocol_options: not supported, want http_protocol_options"},
+			o.GetExplicitHttpConfig().ProtocolConfig = nil
+			withOptions(t, c, o)
+		}, "explicit_http_config.protocol_config: missing"},
+		"http3": {func(c *clusterv3.Cluster) {
+			o := httpOptions(t)
+			o.GetExplicitHttpConfig().ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http3ProtocolOptions{}
+			withOptions(t, c, o)
+		}, "explicit_http_config.http3_protocol_options: not supported, want http_protocol_options or http2_protocol_options"},
+		"alpn": {func(c *clusterv3.Cluster) {
+			withOptions(t, c, &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_AutoConfig{}})
+		}, "auto_config: not supported, want explicit_http_config or use_downstream_protocol_config"},
+		"settings": {func(c *clusterv3.Cluster) {
+			withOptions(t, c, http2(&corev3.Http2ProtocolOptions{CustomSettingsParameters: []*corev3.Http2ProtocolOptions_SettingsParameter{{}}}))
+		}, "http2_protocol_options.custom_settings_parameters: not supported"},
+		"metadata frames": {func(c *clusterv3.Cluster) {
+			c.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowMetadata: true}
+		}, "http2_protocol_options.allow_metadata: true is not supported, want false"},
+		"selection": {func(c *clusterv3.Cluster) { c.ProtocolSelection = 2 }, "protocol_selection: 2 is not supported, want USE_CONFIGURED_PROTOCOL or"},
+		"protocol":  {func(c *clusterv3.Cluster) { c.Metadata = meshMetadata(t, map[string]any{"protocol": "udp"}) }, `protocol: "udp" is not valid, want tcp`},
 		"breaker": {func(c *clusterv3.Cluster) {
 			c.Metadata = meshMetadata(t, map[string]any{"breaker": map[string]any{"openFor": 5}})
 		}, `filter_metadata[meshd.io].breaker.openFor: 5 is not valid, want a duration such as "250ms"`},

@@ -2,6 +2,8 @@ package resource
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,13 +38,19 @@ const retry5xx = Retry502 | Retry503 | Retry504
 
 // retryWords are the words of retry_on. "5xx" stands in Envoy for every 5xx
 // and every failure without an answer; here it does not include 500 and 501,
-// which a second attempt rarely changes.
+// which a second attempt rarely changes. The codes of gRPC are as in Envoy: they
+// count in trailers that come at once, and before the first message.
 var retryWords = map[string]RetryOn{
 	"connect-failure":        RetryConnectFailure,
-	"refused-stream":         RetryConnectFailure, // neither was seen by the service
+	"refused-stream":         RetryRefused,
 	"reset":                  RetryReset,
 	"gateway-error":          retry5xx,
-	"5xx":                    retry5xx | RetryConnectFailure | RetryReset,
+	"5xx":                    retry5xx | RetryConnectFailure | RetryReset | RetryRefused,
+	"cancelled":              RetryCancelled,
+	"deadline-exceeded":      RetryDeadlineExceeded,
+	"internal":               RetryInternal,
+	"resource-exhausted":     RetryResourceExhausted,
+	"unavailable":            RetryUnavailable,
 	"retriable-status-codes": 0, // what retriable_status_codes lists
 }
 
@@ -100,7 +108,7 @@ func retryOn(words string) (on RetryOn, byCode bool, err error) {
 		}
 		bits, ok := retryWords[word]
 		if !ok {
-			return 0, false, fmt.Errorf("%q is not supported, want connect-failure, refused-stream, reset, gateway-error, 5xx or retriable-status-codes", word)
+			return 0, false, fmt.Errorf("%q is not supported, want one of %s", word, strings.Join(slices.Sorted(maps.Keys(retryWords)), ", "))
 		}
 		on |= bits
 		byCode = byCode || word == "retriable-status-codes"

@@ -22,7 +22,7 @@ var tables = []*message{
 	&routeConfigFields, &virtualHostFields, &routeFields, &routeMatchFields, &routeActionFields,
 	&maxStreamFields, &weightedFields, &clusterWeightFields, &retryFields, &backOffFields, &predicateFields,
 	&clusterFields, &edsFields, &breakersFields, &thresholdsFields,
-	&httpOptionsFields, &explicitFields, &commonHTTPFields,
+	&httpOptionsFields, &explicitFields, &downstreamFields, &http2Fields, &commonHTTPFields,
 	&assignmentFields, &assignmentPolicyFields, &localityEndpointsFields, &localityFields,
 	&lbEndpointFields, &endpointFields, &addressFields, &socketAddressFields,
 	&metadataFields, &configSourceFields, &anyFields, &durationFields, &wrapperFields,

@@ -126,7 +126,7 @@ const (
 	// ProtocolAuto is use_downstream_protocol_config: HTTP/2 for calls that
 	// came over HTTP/2, HTTP/1.1 for the others.
 	ProtocolAuto  Protocol = iota
-	ProtocolHTTP1          // explicit_http_config.http_protocol_options
+	ProtocolHTTP1          // explicit_http_config.http_protocol_options, and where nothing is said
 	ProtocolHTTP2          // explicit_http_config.http2_protocol_options, cleartext with prior knowledge
 	ProtocolTCP            // metadata field protocol "tcp": bytes that nobody looks at
 )

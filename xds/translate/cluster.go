@@ -20,30 +20,35 @@ func Cluster(b mesh.Backend) *anypb.Any {
 	if p.Balancer == "round_robin" {
 		lb = clusterv3.Cluster_ROUND_ROBIN
 	}
+	fields := map[string]any{
+		"balancer": p.Balancer,
+		"breaker": map[string]any{
+			"disabled":            p.Breaker.Disabled,
+			"consecutiveFailures": p.Breaker.ConsecutiveFailures,
+			"errorRatio":          p.Breaker.ErrorRatio,
+			"minRequests":         p.Breaker.MinRequests,
+			"window":              p.Breaker.Window.String(),
+			"openFor":             p.Breaker.OpenFor.String(),
+			"halfOpenRequests":    p.Breaker.HalfOpenRequests,
+		},
+		"budget": map[string]any{
+			"ratio":        p.Retry.Budget.Ratio,
+			"minPerSecond": p.Retry.Budget.MinPerSecond,
+		},
+		"idleTimeout": p.Timeout.Idle.String(),
+	}
+	if p.Protocol == mesh.ProtocolTCP {
+		fields["protocol"] = "tcp"
+	}
 	return serialise(&clusterv3.Cluster{
-		Name:                 b.Key.String(),
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
-		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
-		ConnectTimeout:       durationpb.New(p.Timeout.Connect),
-		LbPolicy:             lb,
-		CircuitBreakers:      circuitBreakers(p),
-		Metadata: metadata(map[string]any{
-			"balancer": p.Balancer,
-			"breaker": map[string]any{
-				"disabled":            p.Breaker.Disabled,
-				"consecutiveFailures": p.Breaker.ConsecutiveFailures,
-				"errorRatio":          p.Breaker.ErrorRatio,
-				"minRequests":         p.Breaker.MinRequests,
-				"window":              p.Breaker.Window.String(),
-				"openFor":             p.Breaker.OpenFor.String(),
-				"halfOpenRequests":    p.Breaker.HalfOpenRequests,
-			},
-			"budget": map[string]any{
-				"ratio":        p.Retry.Budget.Ratio,
-				"minPerSecond": p.Retry.Budget.MinPerSecond,
-			},
-			"idleTimeout": p.Timeout.Idle.String(),
-		}),
+		Name:                          b.Key.String(),
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig:              &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
+		ConnectTimeout:                durationpb.New(p.Timeout.Connect),
+		LbPolicy:                      lb,
+		CircuitBreakers:               circuitBreakers(p),
+		TypedExtensionProtocolOptions: protocolOptions(p.Protocol),
+		Metadata:                      metadata(fields),
 	})
 }
 

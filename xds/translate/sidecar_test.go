@@ -14,6 +14,9 @@ import (
 var retryBits = map[string]resource.RetryOn{
 	"connect-failure": resource.RetryConnectFailure, "reset": resource.RetryReset,
 	"502": resource.Retry502, "503": resource.Retry503, "504": resource.Retry504,
+	"refused-stream": resource.RetryRefused, "cancelled": resource.RetryCancelled,
+	"deadline-exceeded": resource.RetryDeadlineExceeded, "internal": resource.RetryInternal,
+	"resource-exhausted": resource.RetryResourceExhausted, "unavailable": resource.RetryUnavailable,
 }
 
 var forwardedNames = map[string]resource.Forwarded{
@@ -52,7 +55,7 @@ func checkCluster(t *testing.T, path string, b *mesh.Backend, got *resource.Clus
 	p, name := &b.Policy, b.Key.String()
 	none := func(n uint32) uint32 { return cmp.Or(n, math.MaxUint32) }
 	want := resource.Cluster{
-		Name: name, EDSName: name, ConnectTimeout: p.Timeout.Connect, Balancer: p.Balancer,
+		Name: name, EDSName: name, ConnectTimeout: p.Timeout.Connect, Protocol: resource.Protocol(p.Protocol), Balancer: p.Balancer,
 		Limits:      resource.Limits{Connections: none(p.Limits.Connections), Pending: none(p.Limits.Pending), Requests: none(p.Limits.Requests)},
 		Breaker:     resource.Breaker(p.Breaker),
 		Budget:      resource.Budget(p.Retry.Budget),
