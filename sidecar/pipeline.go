@@ -9,7 +9,9 @@ import (
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/listener"
+	"github.com/meshd/meshd/sidecar/pool"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/protocol/h2"
 	"github.com/meshd/meshd/sidecar/protocol/tcp"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/xds/resource"
@@ -42,13 +44,15 @@ func (p *Proxy) assemble(ctx context.Context) {
 	out.Lookup = p.snapshot.lookup
 	out.Resolve = p.snapshot.resolve
 	out.Opaque = p.passOpaque
+	p.outbound2 = newH2(ctx, out, p.epoch)
+	out.HTTP2 = p.outbound2.Serve
 	p.outbound = h1.NewServer(ctx, out, p.epoch)
 
 	if p.cfg.Inbound == "" {
 		return // a client only
 	}
 	in := common
-	app := p.appAuthority()
+	var app *call.Authority // made after the server that keeps its connections
 	in.Server = true
 	in.Lookup = func([]byte) *call.Authority { return app }
 	in.Elsewhere = p.besideApp
@@ -56,7 +60,18 @@ func (p *Proxy) assemble(ctx context.Context) {
 		go p.beside.resolve(name, original, done)
 	}
 	in.Opaque = p.opaqueInbound
+	p.inbound2 = newH2(ctx, in, p.epoch)
+	in.HTTP2 = p.inbound2.Serve
+	app = p.appAuthority()
 	p.inbound = h1.NewServer(ctx, in, p.epoch)
+}
+
+// newH2 makes the HTTP/2 side of a path: the same call, another codec.
+func newH2(ctx context.Context, c h1.Config, epoch time.Time) *h2.Server {
+	return h2.NewServer(ctx, h2.Config{
+		Lookup: c.Lookup, Resolve: c.Resolve, Elsewhere: c.Elsewhere, Tracer: c.Tracer, Stats: c.Stats,
+		Dialer: c.Dialer, Logger: c.Logger, Server: c.Server,
+	}, epoch)
 }
 
 // appAuthority is what every inbound call goes to.
@@ -65,7 +80,7 @@ func (p *Proxy) appAuthority() *call.Authority {
 	svc := p.stats.Server(name)
 	p.app = &call.Cluster{
 		Name: name, Now: p.now, Retire: retireEndpoint,
-		Factory: func(resource.Cluster, resource.Endpoint) any { return h1.NewPool(0) },
+		Factory: func(resource.Cluster, resource.Endpoint) any { return pools(p.inbound2, 0) },
 	}
 	eps := &resource.Endpoints{Cluster: name}
 	if addr, err := netip.ParseAddrPort(p.cfg.App); err == nil {
@@ -133,9 +148,25 @@ func relayBytes(ctx context.Context, a, b *net.TCPConn, fromA, fromB []byte) {
 	_, _ = tcp.Relay(ctx, a, b, tcp.Options{IdleTimeout: opaqueIdle, FirstAtoB: fromA, FirstBtoA: fromB})
 }
 
-func poolFor(c resource.Cluster, _ resource.Endpoint) any { return h1.NewPool(c.Limits.Connections) }
+// pools are the connections to an endpoint, of both kinds of HTTP.
+func pools(srv *h2.Server, maxConns uint32) *pool.Pair {
+	pair := h1.NewPool(maxConns)
+	pair.Shared = srv.NewPool()
+	return pair
+}
 
-func retireEndpoint(ep *endpoint.Endpoint) { h1.Retire(ep) }
+// outboundPools makes the Attachment of an endpoint of others.
+func (p *Proxy) outboundPools(c resource.Cluster, _ resource.Endpoint) any {
+	return pools(p.outbound2, c.Limits.Connections)
+}
+
+// besidePools makes that of what else listens beside the application.
+func (p *Proxy) besidePools(resource.Cluster, resource.Endpoint) any { return pools(p.inbound2, 0) }
+
+func retireEndpoint(ep *endpoint.Endpoint) {
+	h1.Retire(ep)
+	h2.Retire(ep)
+}
 
 // endpointStats is what the endpoints of a route's clusters tell at export time.
 func endpointStats(clusters []*call.Cluster) []stats.EndpointStat {

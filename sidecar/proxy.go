@@ -17,10 +17,12 @@ import (
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/listener"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/protocol/h2"
 	"github.com/meshd/meshd/sidecar/redirect"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/client"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 const (
@@ -44,6 +46,8 @@ type Proxy struct {
 	client    *client.Client // nil without a control plane
 	outbound  *h1.Server
 	inbound   *h1.Server
+	outbound2 *h2.Server // the connections of outbound that speak HTTP/2
+	inbound2  *h2.Server
 	app       *call.Cluster
 	beside    *direct // to what else listens here
 	out, in   []*listener.Listener
@@ -102,9 +106,9 @@ func (p *Proxy) start(ctx context.Context) error {
 		return err
 	}
 	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now)
-	p.snapshot.pools = poolFor
-	p.snapshot.direct = p.direct(p.cfg.Policy)
-	p.beside = p.direct(Passthrough) // the policy is of what the application calls
+	p.snapshot.pools = p.outboundPools
+	p.snapshot.direct = p.direct(p.cfg.Policy, p.outboundPools)
+	p.beside = p.direct(Passthrough, p.besidePools) // the policy is of what the application calls
 	if p.cfg.Meshd != "" {
 		p.client, err = client.New(client.Config{
 			Addr: p.cfg.Meshd, Instance: self, Logger: p.cfg.Logger, StateDir: p.cfg.StateDir,
@@ -174,9 +178,9 @@ func (p *Proxy) inboundAddr() netip.AddrPort {
 }
 
 // direct makes the way to what the mesh does not know.
-func (p *Proxy) direct(policy OutboundPolicy) *direct {
+func (p *Proxy) direct(policy OutboundPolicy, pools func(resource.Cluster, resource.Endpoint) any) *direct {
 	return &direct{
-		policy: policy, stats: p.stats, now: p.now, pools: poolFor,
+		policy: policy, stats: p.stats, now: p.now, pools: pools,
 		resolver: net.DefaultResolver, own: p.own, known: map[string]*destination{},
 	}
 }
@@ -241,6 +245,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 			}
 			for _, ep := range c.Endpoints() {
 				p.outbound.Sweep(ep, limit)
+				h2.Sweep(ep, limit)
 			}
 		}
 		if p.client != nil && n%int(time.Minute/sweepEvery) == 0 {
@@ -270,9 +275,11 @@ func (p *Proxy) drain(ctx context.Context) {
 			sleep(ctx, leaveTime)
 		}
 		p.inbound.Drain()
+		p.inbound2.Drain()
 		await(ctx, func() bool { return p.inbound.Active() == 0 })
 	}
 	p.outbound.Drain()
+	p.outbound2.Drain()
 	await(ctx, func() bool { return p.outbound.Active() == 0 })
 }
 
@@ -291,9 +298,11 @@ func (p *Proxy) finish() {
 			}
 		}
 		p.outbound.Wait()
+		p.outbound2.Wait()
 	}
 	if p.inbound != nil {
 		p.inbound.Wait()
+		p.inbound2.Wait()
 	}
 	for _, l := range append(p.out, p.in...) {
 		l.Wait()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/xds/client"
 	"github.com/meshd/meshd/xds/resource"
@@ -19,9 +20,10 @@ func newTestSnapshot(t *testing.T, policy OutboundPolicy) *snapshot {
 	epoch := time.Now()
 	now := func() int64 { return int64(time.Since(epoch)) }
 	s := newSnapshot(slog.New(slog.DiscardHandler), stats.NewRegistry(), now)
-	s.pools = poolFor
+	pools := func(resource.Cluster, resource.Endpoint) any { return h1.NewPool(0) }
+	s.pools = pools
 	s.direct = &direct{
-		policy: policy, stats: s.stats, now: now, pools: poolFor, resolver: net.DefaultResolver,
+		policy: policy, stats: s.stats, now: now, pools: pools, resolver: net.DefaultResolver,
 		own:   func(a netip.AddrPort) bool { return a.Port() == 15001 },
 		known: map[string]*destination{},
 	}

@@ -189,3 +189,9 @@ func (p *Pool[C]) Stats() Stats {
 	defer p.mu.Unlock()
 	return Stats{Open: p.open, Idle: len(p.idle), Waiting: len(p.waiters)}
 }
+
+// A Pair is what an endpoint has of connections, each kind in the hands of the
+// room that makes it: Exclusive ones carry one call at a time (HTTP/1.1) and
+// are set from the start; Shared ones carry many (HTTP/2) and are guarded by
+// that room's lock.
+type Pair struct{ Exclusive, Shared any }

@@ -2,7 +2,6 @@ package h1
 
 import (
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/meshd/meshd/sidecar/endpoint"
@@ -270,38 +269,7 @@ func (s *session) failCall(now int64, e stats.ErrorType, detail string) {
 	s.reply(status, e, detail, false)
 }
 
-// detail says in words what failed where.
-func (s *session) detail(e stats.ErrorType) string {
-	name := s.call.Route.Service.Name()
-	where := name
-	if ep := s.call.Endpoint(); ep != nil {
-		where = name + " at " + ep.Address
-	}
-	n := s.call.Attempts()
-	tries := ""
-	if n > 1 {
-		tries = ", " + strconv.Itoa(n) + " attempts"
-	}
-	switch e {
-	case stats.ErrDestinationUnavailable:
-		return name + " has no endpoint that takes calls (none ready, or every breaker open)" + tries
-	case stats.ErrConnectionLimitReached:
-		return name + " is at its limit of requests or connections"
-	case stats.ErrConnectionTimeout:
-		return "connecting to " + where + " took too long" + tries
-	case stats.ErrConnectionRefused:
-		return "cannot connect to " + where + tries
-	case stats.ErrConnectionTerminated:
-		return where + " closed the connection without an answer" + tries
-	case stats.ErrHTTPResponseIncomplete:
-		return where + " closed the connection within its answer" + tries
-	case stats.ErrHTTPResponseTimeout:
-		return where + " did not answer in time" + tries
-	case stats.ErrHTTPProtocolError:
-		return where + " sent a response that is not valid HTTP/1.1" + tries
-	}
-	return where + ": " + e.String() + tries
-}
+func (s *session) detail(e stats.ErrorType) string { return Detail(&s.call, e, "HTTP/1.1") }
 
 // endCall records the call's outcome, if one is under way.
 func (s *session) endCall(status int, e stats.ErrorType) {

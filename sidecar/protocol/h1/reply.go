@@ -37,7 +37,7 @@ func (s *session) reply(status int, e stats.ErrorType, detail string, last bool)
 	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nProxy-Status: meshd; error="...)
 	b = append(b, e.String()...)
 	b = append(b, "; details=\""...)
-	line := sanitize(detail)
+	line := Sanitize(detail)
 	b = append(b, strings.ReplaceAll(line, `"`, `\"`)...)
 	b = append(b, "\"\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len("meshd: ")+len(line)+1), 10)
@@ -53,15 +53,4 @@ func (s *session) reply(status int, e stats.ErrorType, detail string, last bool)
 		b = append(b, '\n')
 	}
 	s.send(b)
-}
-
-// sanitize makes a text fit for a structured field's string (RFC 8941) and for
-// one line.
-func sanitize(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r > 0x7e || r == '\\' {
-			return '?'
-		}
-		return r
-	}, s)
 }

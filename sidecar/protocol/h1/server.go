@@ -31,6 +31,9 @@ type Config struct {
 	// Opaque takes a connection that does not speak HTTP/1, and the bytes read
 	// of it; it owns the connection. nil: such a connection gets an error.
 	Opaque func(ctx context.Context, c *net.TCPConn, original netip.AddrPort, first []byte)
+	// HTTP2 takes a connection that opens with HTTP/2's preface, and the bytes
+	// read of it, and returns when it has ended. nil: as Opaque does.
+	HTTP2 func(c *net.TCPConn, original netip.AddrPort, first []byte)
 	// Original finds where a connection was going before it was redirected.
 	Original func(*net.TCPConn) (netip.AddrPort, bool)
 	// Relay copies between two connections until both are done, and closes both.
@@ -173,11 +176,13 @@ func (srv *Server) Active() int {
 // Wait returns when all goroutines of the server have ended; after ctx has.
 func (srv *Server) Wait() { srv.work.Wait() }
 
-// NewPool makes the Attachment of an endpoint: its connection pool.
-func NewPool(maxConns uint32) any { return &pool.Pool[*upstream]{MaxConns: int(maxConns)} }
+// NewPool makes the Attachment of an endpoint: its connection pools.
+func NewPool(maxConns uint32) *pool.Pair {
+	return &pool.Pair{Exclusive: &pool.Pool[*upstream]{MaxConns: int(maxConns)}}
+}
 
 func poolOf(ep *endpoint.Endpoint) *pool.Pool[*upstream] {
-	return ep.Attachment.(*pool.Pool[*upstream])
+	return ep.Attachment.(*pool.Pair).Exclusive.(*pool.Pool[*upstream])
 }
 
 // PoolStats are the numbers of an endpoint's pool.

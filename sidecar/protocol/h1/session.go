@@ -111,7 +111,7 @@ func (s *session) run() {
 			s.elsewhere = s.srv.Elsewhere != nil && s.srv.Elsewhere(to)
 		}
 	}
-	if s.srv.Opaque != nil && (s.original.IsValid() || s.srv.Server) {
+	if s.srv.HTTP2 != nil || s.mayBeOpaque() {
 		s.state = stSniff
 	}
 	now := s.srv.now()
@@ -212,7 +212,12 @@ func (s *session) advance() {
 	}
 }
 
-// sniff looks at the first bytes of a redirected connection.
+// mayBeOpaque reports whether what is not HTTP is somebody's all the same.
+func (s *session) mayBeOpaque() bool {
+	return s.srv.Opaque != nil && (s.original.IsValid() || s.srv.Server)
+}
+
+// sniff looks at the first bytes of a connection.
 func (s *session) sniff() bool {
 	for {
 		more, err := s.down.fill()
@@ -226,17 +231,32 @@ func (s *session) sniff() bool {
 			return true
 		case detect.NeedMore:
 			if s.down.EOF {
-				s.opaque()
-				return false
+				return s.notHTTP()
 			}
 			if !more {
 				return false
 			}
-		default:
+		case detect.HTTP2Preface:
+			if s.srv.HTTP2 == nil {
+				return s.notHTTP()
+			}
+			s.tunnel.http2 = true
 			s.opaque()
 			return false
+		default:
+			return s.notHTTP()
 		}
 	}
+}
+
+// notHTTP gives a connection away, or lets the parser say what is wrong with it.
+func (s *session) notHTTP() bool {
+	if s.mayBeOpaque() {
+		s.opaque()
+		return false
+	}
+	s.state = stHead
+	return true
 }
 
 // readHead reads until a request head is there, and starts on it. It reports

@@ -139,5 +139,5 @@ func (k *socket) close() {
 	if k.buf != nil {
 		buffers.Put(k.buf)
 	}
-	k.buf, k.in, k.out = nil, nil, nil
+	k.buf, k.in, k.out, k.Readable = nil, nil, nil, false
 }

@@ -48,22 +48,9 @@ func (s *session) startCall() {
 
 // noRoute answers a call to what is not known and may not pass.
 func (s *session) noRoute(e stats.ErrorType) {
-	name := string(s.req.authority)
+	status, detail := NoRoute(string(s.req.authority), e)
 	s.down.used(s.headLen)
-	switch e {
-	case stats.ErrHTTPRequestDenied:
-		s.reply(403, e, name+" is not in the mesh, and the outbound policy is deny", false)
-	case stats.ErrProxyLoopDetected:
-		s.reply(508, e, name+" leads back to this sidecar", false)
-	case stats.ErrDestinationNotFound:
-		s.reply(503, e, name+" is not in the mesh and not a host that can be looked up", false)
-	default:
-		status := e.Status()
-		if status == 0 {
-			status = 503
-		}
-		s.reply(status, e, name+" could not be resolved", false)
-	}
+	s.reply(status, e, detail, false)
 }
 
 // begin starts the call on its route, with the head still in in.

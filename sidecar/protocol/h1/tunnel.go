@@ -19,6 +19,7 @@ type tunnel struct {
 	toA     []byte        // the head that the client has not got yet
 	stop    context.CancelFunc
 	stopped bool
+	http2   bool // for Config.HTTP2
 }
 
 // cut ends a tunnel from outside, with the session's lock held.
@@ -93,6 +94,10 @@ func (s *session) runTunnel() {
 	defer stop()
 	if t.up == nil {
 		_ = s.down.Conn.SetReadDeadline(time.Time{})
+		if t.http2 {
+			s.srv.HTTP2(s.down.Conn, s.original, t.fromA)
+			return
+		}
 		s.srv.Stats.Passthrough.Inc()
 		s.srv.Opaque(ctx, s.down.Conn, s.original, t.fromA)
 		return

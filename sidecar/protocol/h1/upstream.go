@@ -42,7 +42,7 @@ func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout t
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.wants(seq) {
-			s.attemptFailed(srv.now(), dialError(err), stats.RetryConnectFailure, true)
+			s.attemptFailed(srv.now(), DialError(err), stats.RetryConnectFailure, true)
 			s.advance()
 		}
 		return
@@ -175,8 +175,8 @@ func (u *upstream) recover() {
 	}
 }
 
-// dialError gives the reason that RFC 9209 has for a failed dial.
-func dialError(err error) stats.ErrorType {
+// DialError gives the reason that RFC 9209 has for a failed dial.
+func DialError(err error) stats.ErrorType {
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &dns):

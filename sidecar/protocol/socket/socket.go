@@ -108,7 +108,6 @@ func (k *Socket) Shut() bool {
 	if k.dead.Swap(true) {
 		return false
 	}
-	k.Readable = false
 	_ = k.Conn.SetDeadline(Past)
 	return true
 }

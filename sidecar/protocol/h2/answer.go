@@ -1,0 +1,307 @@
+package h2
+
+import (
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/meshd/meshd/sidecar/protocol/grpc"
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// gotAnswer takes a response head of the attempt's connection.
+func (s *stream) gotAnswer(l *leg, b *block) problem {
+	if b.tooLarge {
+		s.badAnswer(l, stats.ErrHTTPResponseHeaderSectionSize, problem{l.id, codeProtocol, "the response's head is larger than the limit"})
+		return problem{}
+	}
+	wrong := s.resp.take(b.fields, kindResponse)
+	if wrong == "" && s.resp.status < 200 && (b.end || s.resp.status == 101) {
+		wrong = "an interim response that ends, or 101"
+	}
+	if wrong != "" {
+		s.badAnswer(l, stats.ErrHTTPProtocolError, problem{l.id, codeProtocol, wrong})
+		return problem{}
+	}
+	s.answered(l, b.end)
+	return problem{}
+}
+
+// answered goes on with the head in resp.
+func (s *stream) answered(l *leg, end bool) {
+	r := &s.resp
+	if r.status < 200 {
+		if !s.down.closed {
+			s.down.p.sendHead(&s.down, r.fields, false)
+		}
+		return
+	}
+	l.gotHead, l.inEnd = true, end
+	if s.req.method != "HEAD" && r.status != 204 && r.status != 304 {
+		l.length = r.length
+		if end && l.length > 0 {
+			s.badAnswer(l, stats.ErrHTTPProtocolError, problem{l.id, codeProtocol, "content-length without content"})
+			return
+		}
+	}
+	s.status, s.outcome = r.status, r.status
+	if s.req.grpc {
+		s.outcome = s.rpcOutcome(r, end)
+	}
+	s.latency = s.srv.now - s.call.Began()
+	s.report(r)
+	if s.again(end) {
+		return
+	}
+	s.commit(l, end)
+}
+
+// rpcOutcome is the outcome of a gRPC call as far as a head or trailers tell it.
+func (s *stream) rpcOutcome(h *head, end bool) int {
+	switch {
+	case h.grpcStatus >= 0:
+		return grpc.Outcome(s.status, h.fields[h.grpcStatus].Value)
+	case end:
+		return grpc.Outcome(s.status, "")
+	}
+	return s.status
+}
+
+// again tries the call again if the answer says that another endpoint may do
+// better.
+func (s *stream) again(end bool) bool {
+	now := s.srv.now
+	reason, ok := stats.RetryReason(0), false
+	may := !s.overflow
+	if code, rpc := stats.GRPCCode(s.outcome); rpc {
+		reason, ok = grpc.RetryReason(code)
+		ok = ok && end // else a message follows
+	} else {
+		reason, ok = retryStatus(s.status)
+		may = may && (s.req.grpc || idempotent(s.req.method))
+	}
+	if !ok {
+		return false
+	}
+	d, ok := s.call.Retry(now, reason, may)
+	if !ok {
+		return false
+	}
+	s.call.Done(now, s.outcome, stats.ErrNone, s.latency)
+	s.dropAttempt(codeCancel)
+	s.retryAfter(d)
+	return true
+}
+
+func retryStatus(status int) (stats.RetryReason, bool) {
+	switch status {
+	case 502:
+		return stats.Retry502, true
+	case 503:
+		return stats.Retry503, true
+	case 504:
+		return stats.Retry504, true
+	}
+	return 0, false
+}
+
+// commit sends the head on: from now on no other attempt can take its place.
+func (s *stream) commit(l *leg, end bool) {
+	s.committed = true
+	s.replay = false
+	if s.req.grpc {
+		// The route's timeout bounded the wait for the answer; how long a
+		// stream lasts is for the caller to say.
+		s.callEnd = s.rpcEnd
+		s.armCall()
+	} else if s.due == dueAttempt || s.req.protocol != "" {
+		s.armCall()
+	}
+	if s.call.Route.Via {
+		s.resp.fields = append(s.resp.fields, hpack.HeaderField{Name: "via", Value: "2 meshd"})
+	}
+	if s.down.closed {
+		return
+	}
+	s.down.p.sendHead(&s.down, s.resp.fields, end)
+	if end && !l.closed && l.outEnd && l.c != nil {
+		l.c.remove(l, closedInOrder)
+	}
+	s.ended()
+}
+
+// gotTrailers takes the end of a message.
+func (s *stream) gotTrailers(l *leg, b *block) problem {
+	var h head
+	wrong := ""
+	switch {
+	case b.tooLarge:
+		wrong = "trailers larger than the limit"
+	case l.length >= 0 && l.got != l.length:
+		wrong = "content-length and content differ"
+	default:
+		wrong = h.take(b.fields, kindTrailers)
+	}
+	if wrong != "" {
+		return problem{l.id, codeProtocol, wrong}
+	}
+	l.inEnd = true
+	l.trailers = h.fields
+	if l.trailers == nil {
+		l.trailers = []hpack.HeaderField{}
+	}
+	if l == &s.up {
+		if s.req.grpc {
+			s.outcome = s.rpcOutcome(&h, true)
+		}
+		s.report(&h)
+	}
+	s.move(s.other(l))
+	s.settle(l)
+	return problem{}
+}
+
+// ended follows the last byte of the answer.
+func (s *stream) ended() {
+	if !s.down.outEnd {
+		return
+	}
+	if s.in {
+		e := stats.ErrNone
+		if s.req.grpc && s.outcome == s.status { // it ended without a grpc-status
+			s.outcome = grpc.Outcome(s.status, "")
+		}
+		s.call.Done(s.srv.now, s.outcome, e, s.latency)
+		s.call.End(s.srv.now, s.outcome, e)
+		s.in = false
+		s.seq++
+	}
+	s.letGo()
+}
+
+// letGo ends the legs of a stream whose answer is complete: what is left of
+// the request is nobody's (RFC 9113 section 8.1).
+func (s *stream) letGo() {
+	if s.up.s != nil && !s.up.closed {
+		s.up.p.reset(&s.up, codeCancel)
+	}
+	if !s.down.closed {
+		s.down.p.reset(&s.down, codeNone)
+	}
+	s.over()
+}
+
+// wasReset follows an RST_STREAM of a peer, whose leg is gone.
+func (s *stream) wasReset(l *leg, why code) {
+	switch {
+	case l == &s.down:
+		s.abandoned(why)
+	case l.inEnd:
+		s.settle(l) // the answer was complete
+	case s.committed:
+		s.cut(stats.ErrHTTPResponseIncomplete, why)
+	case why == codeRefused:
+		s.wasRefused()
+	default:
+		s.attemptFailed(stats.ErrConnectionTerminated, stats.RetryReset, true)
+	}
+}
+
+// legLost follows the loss of a connection.
+func (s *stream) legLost(l *leg, e stats.ErrorType) {
+	if l == &s.down {
+		s.abandoned(codeCancel)
+		return
+	}
+	if e == stats.ErrNone {
+		e = stats.ErrConnectionTerminated
+	}
+	switch {
+	case l.inEnd:
+		s.settle(l)
+	case s.committed:
+		s.cut(stats.ErrHTTPResponseIncomplete, codeInternal)
+	default:
+		s.attemptFailed(e, stats.RetryReset, e == stats.ErrConnectionTerminated)
+	}
+}
+
+// broken follows an error of a peer on one stream.
+func (s *stream) broken(l *leg, p problem) {
+	if l == &s.up {
+		s.badAnswer(l, stats.ErrHTTPProtocolError, p)
+		return
+	}
+	s.srv.Stats.Malformed.Inc()
+	if !l.closed {
+		l.p.reset(l, p.code)
+	}
+	s.abort(400, stats.ErrHTTPRequestError, codeCancel)
+}
+
+// badAnswer ends an attempt whose answer is not HTTP as we take it. It is not
+// tried again: another endpoint of the service says the same.
+func (s *stream) badAnswer(l *leg, e stats.ErrorType, p problem) {
+	if !l.closed {
+		l.p.reset(l, p.code)
+	}
+	if s.committed {
+		s.cut(e, codeInternal)
+		return
+	}
+	s.attemptFailed(e, stats.RetryReset, false)
+}
+
+// abandoned follows the client's leave.
+func (s *stream) abandoned(why code) {
+	s.abort(statusClientClosed, stats.ErrClientClosed, why)
+}
+
+// statusClientClosed is what a call counts as whose client went away before an
+// answer: nginx's 499.
+const statusClientClosed = 499
+
+// abort ends a stream of which the client takes nothing more.
+func (s *stream) abort(status int, e stats.ErrorType, why code) {
+	s.dropAttempt(why)
+	if s.status != 0 {
+		status = s.status
+	}
+	s.endCall(status, e)
+	s.over()
+}
+
+// cut breaks off an answer that the client has in part. A gRPC client is told
+// in trailers, others by a reset: so that it is not taken for a whole one.
+func (s *stream) cut(e stats.ErrorType, why code) {
+	s.dropAttempt(codeCancel)
+	outcome := s.status
+	rpc := s.req.grpc && s.resp.grpc
+	if s.req.grpc {
+		outcome = stats.GRPC(grpc.FromProxyError(e, e.Status()))
+	}
+	detail := ""
+	if rpc {
+		detail = s.detail(e)
+	}
+	s.call.Done(s.srv.now, outcome, e, s.latency)
+	s.endCall(outcome, e)
+	if rpc && !s.down.closed {
+		s.down.p.sendTrailers(&s.down, rpcTrailers(e, e.Status(), detail))
+		s.letGo()
+		return
+	}
+	if !s.down.closed {
+		s.down.p.reset(&s.down, why)
+	}
+	s.over()
+}
+
+// endCall records the call's outcome, if one is under way.
+func (s *stream) endCall(status int, e stats.ErrorType) {
+	s.seq++
+	if !s.in {
+		return
+	}
+	s.in = false
+	s.call.Cancel(s.srv.now)
+	s.call.End(s.srv.now, status, e)
+}

@@ -1,0 +1,261 @@
+package h2
+
+import (
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/protocol/grpc"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+	"github.com/meshd/meshd/xds/resource"
+)
+
+// begin starts on a request whose head is in req.
+func (s *stream) begin() {
+	s.seq++
+	s.down.length = s.req.length
+	if s.down.inEnd && s.req.length > 0 {
+		s.malformed("content-length without content")
+		return
+	}
+	if s.req.method == "CONNECT" && s.req.protocol == "" {
+		s.refuse(501, "CONNECT over HTTP/2 is supported with :protocol only (RFC 8441)")
+		return
+	}
+	if s.req.authority == "" && !s.original.IsValid() {
+		s.refuse(400, "the request names no authority")
+		return
+	}
+	if !s.elsewhere {
+		if a := s.srv.Lookup(bytesOf(s.req.authority)); a != nil {
+			s.route(a)
+			return
+		}
+	}
+	seq, srv := s.seq, s.srv
+	srv.Resolve(s.req.authority, s.original, func(a *call.Authority, e stats.ErrorType) {
+		srv.event(s.down.c, func() {
+			switch {
+			case s.seq != seq:
+			case a == nil:
+				s.noRoute(e)
+			default:
+				s.route(a)
+			}
+		})
+	})
+}
+
+// route begins the call.
+func (s *stream) route(a *call.Authority) {
+	s.seq++
+	now := s.srv.now
+	route := a.Match(bytesOf(s.req.path))
+	if route == nil {
+		s.reply(404, stats.ErrDestinationNotFound, "no route of "+a.Name+" matches the path")
+		return
+	}
+	parent, has := s.parent()
+	e := s.call.Begin(s.srv.Tracer, route, parent, has, now)
+	s.in = true
+	if s.call.Sampled() {
+		var state []byte
+		if has && s.req.stateAt >= 0 {
+			state = bytesOf(s.req.fields[s.req.stateAt].Value)
+		}
+		s.describe(state)
+	}
+	if e != stats.ErrNone {
+		s.failCall(e)
+		return
+	}
+	s.deadlines(now)
+	s.replay = route.Retry.Attempts > 0 && (s.req.grpc || idempotent(s.req.method))
+	s.nextAttempt()
+}
+
+func (s *stream) describe(state []byte) {
+	s.call.Describe(bytesOf(s.req.method), bytesOf(s.req.path), bytesOf(s.peer), state)
+	s.call.DescribeProtocol("2", s.req.grpc)
+}
+
+// deadlines sets when the call has to be over. The caller's grpc-timeout
+// counts like the route's timeout, whichever is sooner.
+func (s *stream) deadlines(now int64) {
+	s.callEnd, s.rpcEnd = 0, 0
+	if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" {
+		s.callEnd = now + int64(d)
+	}
+	if s.req.grpc && s.req.timeoutAt >= 0 {
+		if d, ok := grpc.ParseTimeout(s.req.fields[s.req.timeoutAt].Value); ok {
+			s.rpcEnd = now + int64(d)
+			if s.callEnd == 0 || s.rpcEnd < s.callEnd {
+				s.callEnd = s.rpcEnd
+			}
+		}
+	}
+}
+
+func (s *stream) parent() (tracing.SpanContext, bool) {
+	if s.req.traces != 1 {
+		return tracing.SpanContext{}, false
+	}
+	return tracing.ParseTraceparent(bytesOf(s.req.fields[s.req.traceAt].Value))
+}
+
+// nextAttempt picks an endpoint and gets a connection to it.
+func (s *stream) nextAttempt() {
+	s.seq++
+	now := s.srv.now
+	if s.callEnd != 0 && now >= s.callEnd {
+		s.failCall(stats.ErrHTTPResponseTimeout)
+		return
+	}
+	ep := s.call.Pick(now)
+	if ep == nil {
+		e := stats.ErrDestinationUnavailable
+		if s.lastErr != stats.ErrNone {
+			e = s.lastErr // nobody is left to try: what went wrong says more
+		}
+		s.failCall(e)
+		return
+	}
+	s.armCall()
+	if !sharedOf(ep).join(s) {
+		s.attemptFailed(stats.ErrConnectionLimitReached, stats.RetryConnectFailure, false)
+	}
+}
+
+// attach sends what there is of the request on a connection.
+func (s *stream) attach(c *conn) {
+	c.lastID += 2
+	id := c.lastID - 1
+	if id > maxWindow-1000 {
+		c.goingAway = true
+		c.pool.drop(c)
+	}
+	l := &s.up
+	*l = leg{s: s, p: c, c: c, id: id, in: l.in[:0], sendWindow: c.window,
+		recvWindow: int64(c.srv.Limits.Window), length: -1}
+	c.streams[id] = l
+	s.offered = true
+	s.keptAt = 0
+	if s.req.protocol != "" && !c.connect {
+		s.attemptFailed(stats.ErrHTTPUpgradeFailed, stats.RetryReset, false)
+		return
+	}
+	end := s.down.inEnd && len(s.kept) == 0 && len(s.down.in) == 0 && s.down.trailers == nil && !s.overflow
+	at := c.startHead(id, end)
+	s.requestHead(c)
+	c.endHead(at)
+	if end {
+		c.ended(l)
+		s.settle(&s.down)
+		return
+	}
+	s.move(l)
+}
+
+// requestHead encodes the request as the next hop gets it.
+func (s *stream) requestHead(c *conn) {
+	r := &s.req
+	traced := !s.srv.Tracer.Off
+	for i := range r.fields {
+		switch {
+		case i == r.traceAt && traced, i == r.timeoutAt && s.rpcEnd != 0:
+			continue
+		case i == r.stateAt && traced && r.traces != 1:
+			continue // it belongs to no trace
+		case traced && r.traces > 1 && r.fields[i].Name == "traceparent":
+			continue
+		}
+		c.field(r.fields[i])
+	}
+	if traced {
+		var b [tracing.TraceparentLen]byte
+		// Never indexed: it is new with each call and would only push others
+		// out of the peer's table.
+		c.field(hpack.HeaderField{Name: "traceparent", Value: string(s.call.Context.AppendTraceparent(b[:0])), Sensitive: true})
+	}
+	if s.rpcEnd != 0 {
+		var b [16]byte
+		left := grpc.AppendTimeout(b[:0], time.Duration(s.rpcEnd-s.srv.now))
+		c.field(hpack.HeaderField{Name: "grpc-timeout", Value: string(left), Sensitive: true})
+	}
+	route := s.call.Route
+	if route.Via {
+		c.field(hpack.HeaderField{Name: "via", Value: "2 meshd"})
+	}
+	switch route.Forwarded {
+	case resource.ForwardedX:
+		c.field(hpack.HeaderField{Name: "x-forwarded-for", Value: s.peer})
+		c.field(hpack.HeaderField{Name: "x-forwarded-proto", Value: "http"})
+	case resource.ForwardedRFC7239:
+		c.field(hpack.HeaderField{Name: "forwarded", Value: forwarded(s.peer, r.authority)})
+	}
+}
+
+// dropAttempt gives the attempt's connection up.
+func (s *stream) dropAttempt(why code) {
+	if s.wait != nil {
+		sharedOf(s.call.Endpoint()).leave(s)
+	}
+	if s.up.s != nil && !s.up.closed {
+		s.up.p.reset(&s.up, why)
+	}
+	s.drop(&s.up)
+}
+
+// attemptFailed ends the attempt without an answer, and tries again or gives up.
+func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, again bool) {
+	now := s.srv.now
+	s.dropAttempt(codeCancel)
+	s.seq++
+	if e == stats.ErrConnectionLimitReached || reason == stats.RetryRefused {
+		s.call.Cancel(now) // says nothing about the endpoint
+	} else {
+		s.call.Done(now, 0, e, now-s.call.Began())
+	}
+	if again {
+		s.lastErr = e
+		may := !s.overflow && !s.committed && (idempotent(s.req.method) || !s.offered || reason == stats.RetryRefused)
+		if d, ok := s.call.Retry(now, reason, may); ok {
+			s.retryAfter(d)
+			return
+		}
+	}
+	s.failCall(e)
+}
+
+func (s *stream) retryAfter(d time.Duration) {
+	s.seq++
+	if d <= 0 {
+		s.nextAttempt()
+		return
+	}
+	at := s.srv.now + int64(d)
+	if s.callEnd != 0 && s.callEnd < at {
+		s.arm(dueCall, s.callEnd)
+		return
+	}
+	s.arm(dueRetry, at)
+}
+
+// wasRefused moves a call on that the endpoint has not looked at (RFC 9113
+// section 8.7): once without asking the budget, as gRFC A6 has it.
+func (s *stream) wasRefused() {
+	if s.refused || s.overflow || s.committed {
+		s.attemptFailed(stats.ErrConnectionTerminated, stats.RetryRefused, true)
+		return
+	}
+	s.refused = true
+	s.call.Route.Service.Retry(stats.RetryIdleReset)
+	s.drop(&s.up)
+	s.seq++
+	ep := s.call.Endpoint()
+	if !sharedOf(ep).join(s) {
+		s.attemptFailed(stats.ErrConnectionLimitReached, stats.RetryConnectFailure, false)
+	}
+}

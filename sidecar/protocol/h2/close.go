@@ -1,0 +1,124 @@
+package h2
+
+import (
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// fail ends the connection at once: with a GOAWAY that says why, and an end of
+// every stream. It is called with the lock held.
+func (c *conn) fail(p problem) {
+	if c.Dead() {
+		return
+	}
+	if !c.flushing && len(c.out) < outStop {
+		out := appendGoAway(c.out, c.lastPeer(), p.code, p.text)
+		_, _ = c.Write(out) // what does not go is lost: nobody waits for it
+		_ = c.Conn.CloseWrite()
+	}
+	if p.code != codeNone && p.text != "" && !c.client {
+		c.srv.Stats.Malformed.Inc()
+	}
+	c.bury(stats.ErrHTTPProtocolError)
+}
+
+// lost follows the loss of the connection.
+func (c *conn) lost() {
+	if !c.Dead() {
+		c.bury(stats.ErrConnectionTerminated)
+	}
+}
+
+// bury ends all streams and makes the goroutine leave.
+func (c *conn) bury(e stats.ErrorType) {
+	c.Shut()
+	c.out = nil
+	if c.client {
+		c.pool.gone(c, e)
+	}
+	legs := make([]*leg, 0, len(c.streams))
+	for _, l := range c.streams {
+		legs = append(legs, l)
+	}
+	for _, l := range legs {
+		c.remove(l, closedByPeer)
+		l.s.legLost(l, e)
+	}
+	c.waiting = nil
+}
+
+// lastPeer is the highest stream that we have begun to work on.
+func (c *conn) lastPeer() uint32 {
+	if c.client {
+		return 0
+	}
+	return c.lastID
+}
+
+// drain says, in two steps (RFC 9113 section 6.8), that no more streams are
+// taken: the first GOAWAY names no stream, so that those under way to us are
+// not lost; the second comes after a round trip.
+func (c *conn) drain() {
+	if c.drained != 0 || c.Dead() {
+		return
+	}
+	c.drained, c.goingAway = 1, true
+	c.writable()
+	c.out = appendGoAway(c.out, maxWindow, codeNone, "")
+	c.out = appendPing(c.out, false, pingDrain)
+}
+
+func (c *conn) lastGoAway() {
+	c.drained = 2
+	c.writable()
+	c.out = appendGoAway(c.out, c.lastID, codeNone, "")
+	if len(c.streams) == 0 {
+		c.closeAfter()
+	}
+}
+
+// closeAfter closes a client's connection once what is to be written has gone.
+func (c *conn) closeAfter() {
+	c.closing = true
+	c.writable()
+	if !c.flushing && len(c.out) == 0 {
+		c.bury(stats.ErrNone)
+	}
+}
+
+// sweep closes the connection if something about it takes too long, once a second.
+func (c *conn) sweep() {
+	if c.Dead() {
+		return
+	}
+	now, l := c.srv.now, &c.srv.Limits
+	switch {
+	case c.stuck != 0 && now-c.stuck > int64(l.WriteStuck):
+		c.lost()
+	case c.block.stream != 0 && now-c.headSince > int64(l.HeadTimeout):
+		c.fail(problem{0, codeCalm, "a header block was not complete in time"})
+	case c.client && !c.settled && now > c.settleBy:
+		c.fail(problem{0, codeTimeout, "no SETTINGS in time"})
+	case !c.settled && now-c.lastRead > int64(l.HeadTimeout):
+		c.fail(problem{0, codeTimeout, "no SETTINGS in time"})
+	case c.pinged != 0 && now-c.pinged > int64(l.PingTimeout):
+		c.lost()
+	case len(c.streams) == 0 && !c.client && now-c.idleSince > int64(l.Idle):
+		c.fail(problem{0, codeNone, "idle"})
+	case c.drained == 1 && now-c.lastRead > int64(l.PingTimeout):
+		c.lastGoAway()
+	case len(c.streams) > 0 && c.pinged == 0 && now-c.lastRead > int64(l.Quiet) && !c.quiet:
+		// One PING a silence: servers count more as abuse.
+		c.pinged, c.quiet = now, true
+		c.writable()
+		c.out = appendPing(c.out, false, pingAlive)
+	}
+	if now-c.lastRead < int64(l.Quiet) && c.pinged == 0 {
+		c.quiet = false
+	}
+	if c.unsure && !c.reading && !c.Dead() {
+		c.unsure = false
+		if !c.Quiet() {
+			c.srv.work.Go(c.read)
+		}
+	}
+}

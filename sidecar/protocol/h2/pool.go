@@ -1,0 +1,254 @@
+package h2
+
+import (
+	"net"
+	"slices"
+	"time"
+
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/pool"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// A shared is the connections to one endpoint that streams share. It is
+// guarded by its server's lock. There is one connection until it holds calls
+// up: because the peer allows no more streams, or because what is to be sent
+// waits for the kernel or for the connection's window.
+type shared struct {
+	srv     *Server
+	conns   []*conn // that take new streams
+	dialing int
+	queue   []*waiter
+	closed  bool // the endpoint has left its cluster
+}
+
+// A waiter is a stream that waits for a connection.
+type waiter struct{ s *stream }
+
+// NewPool makes what the Shared of an endpoint's pool.Pair is.
+func (srv *Server) NewPool() any { return &shared{srv: srv} }
+
+// sharedOf finds the connections to an endpoint.
+func sharedOf(ep *endpoint.Endpoint) *shared {
+	p, _ := ep.Attachment.(*pool.Pair).Shared.(*shared)
+	return p
+}
+
+// best is the connection with the fewest streams of those that take more.
+func (p *shared) best() (best *conn) {
+	for _, c := range p.conns {
+		if len(c.streams) < c.streamsMax && (best == nil || len(c.streams) < len(best.streams)) {
+			best = c
+		}
+	}
+	return best
+}
+
+// congested reports whether calls wait on a connection for its sake.
+func (c *conn) congested() bool { return c.stuck != 0 || len(c.waiting) > 0 && c.sendWindow <= 0 }
+
+func (p *shared) room() bool {
+	return len(p.conns)+p.dialing < p.srv.Limits.Connections
+}
+
+// join gives s a connection, now or when there is one; false: too many wait.
+func (p *shared) join(s *stream) bool {
+	c := p.best()
+	if c != nil && c.unsure && len(c.streams) == 0 {
+		c.unsure = false
+		if !c.Quiet() { // most likely it was closed a moment ago
+			p.srv.work.Go(c.read)
+			p.drop(c)
+			c.goingAway = true
+			c = p.best()
+		}
+	}
+	if c != nil {
+		if c.congested() && p.dialing == 0 && p.room() {
+			p.dial(s)
+		}
+		s.attach(c)
+		return true
+	}
+	if !s.call.Pending() {
+		return false
+	}
+	s.wait = &waiter{s}
+	p.queue = append(p.queue, s.wait)
+	if p.room() && len(p.queue) > p.dialing*streamsBeforeAllowed {
+		p.dial(s)
+	}
+	return true
+}
+
+// leave takes a stream out of the queue.
+func (p *shared) leave(s *stream) {
+	for i, w := range p.queue {
+		if w == s.wait {
+			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+			break
+		}
+	}
+	s.wait = nil
+	s.call.Unpend()
+}
+
+// serve gives connections to those who wait.
+func (p *shared) serve() {
+	for len(p.queue) > 0 {
+		c := p.best()
+		if c == nil {
+			return
+		}
+		w := p.queue[0]
+		p.queue = p.queue[1:]
+		w.s.wait = nil
+		w.s.call.Unpend()
+		w.s.attach(c)
+	}
+	p.queue = nil
+}
+
+// dial opens a connection, to the endpoint of s.
+func (p *shared) dial(s *stream) {
+	p.dialing++
+	srv, addr, timeout := p.srv, s.call.Endpoint().Address, s.call.ConnectTimeout()
+	srv.work.Go(func() {
+		d := srv.Dialer
+		d.Timeout = timeout
+		began := time.Now()
+		nc, err := d.DialContext(srv.ctx, "tcp", addr)
+		var c *conn
+		if err == nil {
+			if c, err = newConn(srv, nc.(*net.TCPConn)); err != nil {
+				_ = nc.Close()
+			}
+		}
+		if err != nil {
+			srv.event(nil, func() {
+				p.dialing--
+				p.failed(h1.DialError(err))
+			})
+			return
+		}
+		c.client, c.pool = true, p
+		c.settleBy = int64(time.Since(srv.epoch)+timeout) - int64(time.Since(began))
+		srv.Stats.Upstream.Add(1)
+		defer srv.Stats.Upstream.Add(-1)
+		c.run()
+	})
+}
+
+// failed follows a dial that came to nothing.
+func (p *shared) failed(e stats.ErrorType) {
+	if len(p.conns) > 0 || p.dialing > 0 {
+		return // those who wait have others to wait for
+	}
+	queue := p.queue
+	p.queue = nil
+	for _, w := range queue {
+		w.s.wait = nil
+		w.s.call.Unpend()
+		w.s.attemptFailed(e, stats.RetryConnectFailure, true)
+	}
+}
+
+// ready follows the first SETTINGS of a new connection.
+func (p *shared) ready(c *conn) {
+	p.dialing--
+	if p.closed {
+		c.goingAway = true
+		if len(p.queue) == 0 {
+			c.fail(problem{0, codeNone, ""})
+			return
+		}
+	}
+	p.conns = append(p.conns, c)
+	p.serve()
+}
+
+// drop takes a connection out of those that take streams.
+func (p *shared) drop(c *conn) {
+	for i, k := range p.conns {
+		if k == c {
+			p.conns = append(p.conns[:i], p.conns[i+1:]...)
+			break
+		}
+	}
+}
+
+// leaving follows a GOAWAY: calls under way end on the connection, others go
+// to another.
+func (p *shared) leaving(c *conn) {
+	p.drop(c)
+	if len(p.queue) > 0 && len(p.conns) == 0 && p.dialing == 0 {
+		p.dial(p.queue[0].s)
+	}
+}
+
+// gone follows the end of a connection.
+func (p *shared) gone(c *conn, e stats.ErrorType) {
+	if !c.settled {
+		p.dialing--
+		if e == stats.ErrNone {
+			e = stats.ErrConnectionTerminated
+		}
+		p.failed(e)
+		return
+	}
+	p.leaving(c)
+}
+
+// Retire closes the connections to an endpoint that has left its cluster;
+// those in use close after their last stream.
+func Retire(ep *endpoint.Endpoint) {
+	p := sharedOf(ep)
+	if p == nil {
+		return
+	}
+	p.srv.event(nil, func() {
+		p.closed = true
+		for _, c := range slices.Clone(p.conns) {
+			c.goingAway = true
+			p.drop(c)
+			if len(c.streams) == 0 {
+				c.fail(problem{0, codeNone, ""})
+			}
+		}
+	})
+}
+
+// Sweep closes connections to an endpoint that have had no stream for longer
+// than limit.
+func Sweep(ep *endpoint.Endpoint, limit time.Duration) {
+	p := sharedOf(ep)
+	if p == nil {
+		return
+	}
+	p.srv.event(nil, func() {
+		for _, c := range slices.Clone(p.conns) {
+			if len(c.streams) == 0 && p.srv.now-c.idleSince > int64(limit) {
+				c.goingAway = true
+				c.fail(problem{0, codeNone, "idle"})
+			}
+		}
+	})
+}
+
+// PoolStats are the numbers of an endpoint's shared connections.
+func PoolStats(ep *endpoint.Endpoint) (out pool.Stats) {
+	p := sharedOf(ep)
+	if p == nil {
+		return out
+	}
+	p.srv.mu.Lock()
+	defer p.srv.mu.Unlock()
+	out.Open, out.Waiting = len(p.conns), len(p.queue)
+	for _, c := range p.conns {
+		if len(c.streams) == 0 {
+			out.Idle++
+		}
+	}
+	return out
+}

@@ -1,0 +1,119 @@
+package h2
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/meshd/meshd/sidecar/protocol/grpc"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// malformed resets a stream whose request is not HTTP/2 as it is taken.
+func (s *stream) malformed(string) {
+	s.srv.Stats.Malformed.Inc()
+	s.down.p.reset(&s.down, codeProtocol)
+	s.over()
+}
+
+// refuse answers a request that does not become a call.
+func (s *stream) refuse(status int, detail string) {
+	s.srv.Stats.Malformed.Inc()
+	s.reply(status, stats.ErrHTTPRequestError, detail)
+}
+
+// noRoute answers a call to what is not known and may not pass.
+func (s *stream) noRoute(e stats.ErrorType) {
+	status, detail := h1.NoRoute(s.req.authority, e)
+	s.reply(status, e, detail)
+}
+
+// failCall answers the call by ourselves; no attempt is under way.
+func (s *stream) failCall(e stats.ErrorType) {
+	status := e.Status()
+	if e == stats.ErrConnectionRefused || e == stats.ErrDestinationNotFound {
+		status = 503
+	}
+	if status == 0 {
+		status = 502
+	}
+	s.reply(status, e, s.detail(e))
+}
+
+func (s *stream) detail(e stats.ErrorType) string { return h1.Detail(&s.call, e, "HTTP/2") }
+
+// reply answers by ourselves, and says why in Proxy-Status (RFC 9209) and in
+// one line of text; to a gRPC client, in grpc-status and grpc-message.
+func (s *stream) reply(status int, e stats.ErrorType, detail string) {
+	detail = h1.Sanitize(detail)
+	outcome := status
+	if s.req.grpc {
+		outcome = stats.GRPC(grpc.FromProxyError(e, status))
+	}
+	s.dropAttempt(codeCancel)
+	s.endCall(outcome, e)
+	if s.down.closed {
+		s.over()
+		return
+	}
+	s.committed = true
+	s.status = status
+	why := hpack.HeaderField{Name: "proxy-status",
+		Value: "meshd; error=" + e.String() + "; details=\"" + strings.ReplaceAll(detail, `"`, `\"`) + "\""}
+	if s.req.grpc {
+		fields := append([]hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}, why},
+			rpcTrailers(e, status, detail)...)
+		s.down.p.sendHead(&s.down, fields, true)
+		s.letGo()
+		return
+	}
+	text := "meshd: " + detail + "\n"
+	end := s.req.method == "HEAD" || http.StatusText(status) == ""
+	s.down.p.sendHead(&s.down, []hpack.HeaderField{
+		{Name: ":status", Value: strconv.Itoa(status)},
+		{Name: "content-type", Value: "text/plain; charset=utf-8"},
+		why,
+		{Name: "content-length", Value: strconv.Itoa(len(text))},
+	}, end)
+	if end {
+		s.letGo()
+		return
+	}
+	s.up = leg{s: s, in: append(s.up.in[:0], text...), inEnd: true, closed: true, length: -1}
+	s.drop(&s.down)
+	s.move(&s.down)
+}
+
+// rpcTrailers say how a gRPC call ended that we ended.
+func rpcTrailers(e stats.ErrorType, status int, detail string) []hpack.HeaderField {
+	return []hpack.HeaderField{
+		{Name: "grpc-status", Value: strconv.Itoa(int(grpc.FromProxyError(e, status)))},
+		{Name: "grpc-message", Value: grpc.EncodeMessage("meshd: " + detail)},
+	}
+}
+
+// forwarded is this hop's part of RFC 7239.
+func forwarded(peer, authority string) string {
+	if strings.IndexByte(peer, ':') >= 0 {
+		peer = `"[` + peer + `]"`
+	}
+	return "for=" + peer + ";host=\"" + authority + "\";proto=http"
+}
+
+// report takes what an endpoint says of its load (ORCA, gRFC A51).
+func (s *stream) report(h *head) {
+	if h.loadAt < 0 {
+		return
+	}
+	f := &h.fields[h.loadAt]
+	parse := grpc.ParseLoad[string]
+	if f.Name == grpc.LoadBinField {
+		parse = grpc.ParseLoadBin[string]
+	}
+	if load, err := parse(f.Value); err == nil {
+		s.call.Endpoint().Reported.Set(s.srv.now, load)
+	}
+}

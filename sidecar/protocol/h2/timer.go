@@ -1,0 +1,81 @@
+package h2
+
+import (
+	"time"
+
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// due says what a stream's deadline is for.
+type due uint8
+
+const (
+	dueCall due = iota
+	dueAttempt
+	dueRetry
+)
+
+// arm sets what is due next and when. A timer that fires earlier is left alone
+// and finds out then: a stream that is used again touches the runtime's timers
+// now and then, not with each call.
+func (s *stream) arm(what due, at int64) {
+	s.due, s.deadline = what, at
+	if s.armed != 0 && s.armed <= at {
+		return
+	}
+	s.armed = at
+	d := time.Duration(max(at-s.srv.now, 0))
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d, s.onTimer)
+	} else {
+		s.timer.Reset(d)
+	}
+}
+
+func (s *stream) onTimer() { s.srv.event(s.down.c, s.expire) }
+
+func (s *stream) expire() {
+	s.armed = 0
+	if s.gone || !s.in || s.deadline == 0 {
+		return
+	}
+	if s.srv.now < s.deadline {
+		s.arm(s.due, s.deadline)
+		return
+	}
+	s.deadline = 0
+	if s.due == dueRetry {
+		s.nextAttempt()
+		return
+	}
+	s.timedOut(s.due == dueAttempt)
+}
+
+// armCall sets the deadline of the call, or of its attempt when that is sooner.
+func (s *stream) armCall() {
+	now := s.srv.now
+	at, what := s.callEnd, dueCall
+	if d := s.call.Route.AttemptTimeout; d > 0 && !s.committed && s.req.protocol == "" {
+		if t := now + int64(d); at == 0 || t < at {
+			at, what = t, dueAttempt
+		}
+	}
+	if at == 0 {
+		if s.committed && (s.req.grpc || s.req.protocol != "") {
+			s.deadline = 0 // a stream may be silent; PING looks after its peers
+			return
+		}
+		at = now + int64(s.srv.Limits.StreamIdle)
+	}
+	s.arm(what, at)
+}
+
+// timedOut ends an attempt, or the whole call, that took too long.
+func (s *stream) timedOut(attempt bool) {
+	switch {
+	case s.committed:
+		s.cut(stats.ErrHTTPResponseTimeout, codeCancel)
+	default:
+		s.attemptFailed(stats.ErrHTTPResponseTimeout, stats.RetryTimeout, attempt)
+	}
+}
