@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -19,23 +18,6 @@ import (
 // again and again until the client closes its side, then how many bytes that
 // were, in 8 bytes, and closes. The client has the kernel throw most of it
 // away (MSG_TRUNC) and compares some of it.
-
-// patternSize is not a power of two, so that a piece lost or repeated shifts
-// what follows.
-const patternSize = 1<<20 - 13
-
-// thePattern is what bulk consists of: noise, the same in every process.
-func thePattern() []byte {
-	b := make([]byte, patternSize)
-	x := uint64(1)
-	for i := range b {
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-		b[i] = byte(x)
-	}
-	return b
-}
 
 const (
 	compareEvery = 256 << 20 // bytes; so often some are compared
@@ -51,7 +33,7 @@ func (l load) bulk() (report, error) {
 	var broken error
 	for range l.Connections {
 		wg.Go(func() {
-			c, err := net.DialTimeout("tcp4", l.Addr, stall)
+			c, err := net.DialTimeout("tcp4", l.Addr, l.Stall)
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -84,7 +66,7 @@ type bulk struct {
 }
 
 func (b *bulk) run(l load) error {
-	b.conn.SetDeadline(time.Now().Add(stall))
+	b.conn.SetDeadline(time.Now().Add(l.Stall))
 	if l.Connect {
 		if err := connect(b.conn, l.Host); err != nil {
 			return err
@@ -103,10 +85,12 @@ func (b *bulk) run(l load) error {
 		if !now.Before(end) && b.n > 0 {
 			break
 		}
-		b.conn.SetReadDeadline(now.Add(stall))
+		b.conn.SetReadDeadline(now.Add(l.Stall))
 		if b.n%compareEvery < compareSize {
 			n, err := b.conn.Read(buf[:compareSize])
-			if err != nil {
+			if err == io.EOF {
+				return errors.New("closed by the proxy")
+			} else if err != nil {
 				return fmt.Errorf("read: %w", err)
 			}
 			if err := b.compare(buf[:n]); err != nil {
@@ -121,11 +105,11 @@ func (b *bulk) run(l load) error {
 		}
 		b.n += int64(n)
 	}
-	return b.rest(buf)
+	return b.rest(buf, l.Stall)
 }
 
 // rest closes our side and reads what is still on its way, to the very end.
-func (b *bulk) rest(buf []byte) error {
+func (b *bulk) rest(buf []byte, stall time.Duration) error {
 	if err := b.conn.CloseWrite(); err != nil {
 		return fmt.Errorf("close our side: %w", err)
 	}
@@ -203,82 +187,4 @@ func connect(c net.Conn, host string) error {
 		return errors.New("CONNECT: bytes that nobody asked for")
 	}
 	return nil
-}
-
-// tcpBackendMain serves bulk on addrs until it is killed.
-func tcpBackendMain(addrs []string) error {
-	file, err := patternFile()
-	if err != nil {
-		return fmt.Errorf("backend: %w", err)
-	}
-	errs := make(chan error)
-	for _, addr := range addrs {
-		l, err := net.Listen("tcp4", addr)
-		if err != nil {
-			return fmt.Errorf("backend: %w", err)
-		}
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					errs <- err
-					return
-				}
-				go func() {
-					defer c.Close()
-					sendBulk(c.(*net.TCPConn), file) // the client counts what fails
-				}()
-			}
-		}()
-	}
-	return <-errs
-}
-
-// patternFile is the path of thePattern in memory, for sendfile(2).
-func patternFile() (string, error) {
-	fd, err := unix.MemfdCreate("pattern", unix.MFD_CLOEXEC)
-	if err != nil {
-		return "", fmt.Errorf("memfd_create: %w", err)
-	}
-	path := fmt.Sprintf("/proc/self/fd/%d", fd)
-	return path, os.WriteFile(path, thePattern(), 0)
-}
-
-// sendBulk is the backend's side of one connection. It costs little: the
-// pattern's pages go from memory to the socket without being copied.
-func sendBulk(c *net.TCPConn, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var one [1]byte
-	if _, err := io.ReadFull(c, one[:]); err != nil {
-		return err
-	}
-	closed := make(chan error, 1)
-	go func() {
-		_, err := c.Read(one[:])
-		closed <- err
-	}()
-	var sent uint64
-	for {
-		select {
-		case err := <-closed:
-			if err != io.EOF {
-				return err
-			}
-			_, err = c.Write(binary.BigEndian.AppendUint64(nil, sent))
-			return err
-		default:
-		}
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		n, err := c.ReadFrom(&io.LimitedReader{R: f, N: patternSize})
-		if err != nil {
-			return err
-		}
-		sent += uint64(n)
-	}
 }

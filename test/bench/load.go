@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -23,6 +24,7 @@ type load struct {
 	Streams     int  // requests at once on a connection; 0 is 1
 	Connect     bool // of tcp: ask for a tunnel to Host first
 	Duration    time.Duration
+	Stall       time.Duration // without any answer: what is in flight has failed; 0 is 5 s
 }
 
 // A report is what became of a load. Latencies count from the moment at which
@@ -38,9 +40,9 @@ type report struct {
 }
 
 const (
-	stall       = 5 * time.Second // without any answer: what is in flight has failed
-	maxCauses   = 16              // that are told apart
-	maxFailures = 1000            // then no more is sent
+	stall       = 5 * time.Second
+	maxCauses   = 16   // that are told apart
+	maxFailures = 1000 // then no more is sent
 )
 
 // A generator runs one load on one thread, over epoll and a timerfd: it costs
@@ -65,10 +67,10 @@ type generator struct {
 // run sends l and waits for the answers. The error is about the generator
 // itself or about connecting; failed requests are in the report.
 func (l load) run() (report, error) {
+	l.Burst, l.Streams, l.Stall = max(l.Burst, 1), max(l.Streams, 1), cmp.Or(l.Stall, stall)
 	if l.Protocol == protoTCP {
 		return l.bulk()
 	}
-	l.Burst, l.Streams = max(l.Burst, 1), max(l.Streams, 1)
 	g := &generator{load: l, report: report{Causes: map[string]int64{}}}
 	expect := 200_000 * l.Duration.Seconds()
 	if l.Rate > 0 {
@@ -107,7 +109,7 @@ func (g *generator) loop() error {
 		if g.busy == 0 && g.finished(now, end) {
 			return nil
 		}
-		n, err := unix.EpollWait(g.poll, events, 1000)
+		n, err := unix.EpollWait(g.poll, events, int(min(g.Stall, time.Second).Milliseconds()))
 		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
@@ -119,9 +121,9 @@ func (g *generator) loop() error {
 				return err
 			}
 		}
-		if g.busy > 0 && time.Since(g.heard) > stall {
+		if g.busy > 0 && time.Since(g.heard) > g.Stall {
 			for range g.busy {
-				g.fail("no answer in " + stall.String())
+				g.fail("no answer in " + g.Stall.String())
 			}
 			for ; g.due < g.total; g.due++ {
 				g.fail("not sent, since nothing was answered")
