@@ -40,3 +40,27 @@ func TestReferenceExamples(t *testing.T) {
 		t.Errorf("the reference does not quote %v", errs)
 	}
 }
+
+// The reference lists every word by which a port says what it speaks, in the
+// row of its protocol.
+func TestReferenceProtocols(t *testing.T) {
+	doc, err := os.ReadFile("../docs/reference/objects.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(doc), "### What a port speaks\n\n")
+	rows := strings.Split(section, "\n")[2:5]
+	listed := 0
+	for i, p := range []Protocol{ProtocolHTTP1, ProtocolHTTP2, ProtocolTCP} {
+		words, _, _ := strings.Cut(rows[i][2:], " | ")
+		for _, word := range strings.FieldsFunc(words, func(r rune) bool { return strings.ContainsRune("`,; ", r) }) {
+			listed++
+			if protocolWords[word] != p {
+				t.Errorf("%q is %v, the reference has it with %v", word, protocolWords[word], p)
+			}
+		}
+	}
+	if listed != len(protocolWords) {
+		t.Errorf("the reference has %d words of %d", listed, len(protocolWords))
+	}
+}

@@ -130,7 +130,9 @@ func (e Events) filled() Events {
 	return e
 }
 
-// Watch asks for an authority, such as "checkout:8080"; Events.Route answers.
+// Watch asks for an authority, such as "checkout:8080", or for the virtual
+// address of a connection that says none, such as "10.96.0.5:5432" or
+// "[fd00:96::5]:5432"; Events.Route answers.
 // Watching it again changes nothing. The error is ErrTooMany. The authorities
 // found in the state directory count as watched from the start of Run.
 func (c *Client) Watch(authority string) error {

@@ -77,6 +77,27 @@ func (m *meshd) set(typeURL, name string, v proto.Message) {
 	})
 }
 
+// A virtual address is a name like any other.
+func TestAddresses(t *testing.T) {
+	both(t, func(t *testing.T, p Protocol) {
+		m := startMeshd(t)
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 1))
+		m.set(resource.ClusterType, "s", aCluster("s", ""))
+		m.set(resource.RouteType, "s", aRoute("s", "s"))
+		r := start(t, Config{Addr: m.addr, Protocol: p})
+		r.expect("connected true")
+		for i, addr := range []string{"10.96.0.5:5432", "[fd00:96::5]:5432"} {
+			m.set(resource.ListenerType, addr, aListener(addr, nil, "s"))
+			r.Watch(addr)
+			if i == 0 {
+				r.expect("cluster s", "endpoints s 1")
+			}
+			r.expect("route " + addr + " s")
+		}
+		r.stop()
+	})
+}
+
 func TestAgainstMeshd(t *testing.T) {
 	both(t, func(t *testing.T, p Protocol) {
 		m := startMeshd(t)
