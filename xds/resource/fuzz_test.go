@@ -8,6 +8,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -61,8 +62,12 @@ func FuzzCluster(f *testing.F) {
 	c := aCluster()
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptionsName: packed(f, httpOptions(f))}
 	c.Metadata = meshMetadata(f, map[string]any{"breaker": map[string]any{"window": "1s"}})
+	h2, auto := aCluster(), aCluster()
+	h2.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowConnect: true}
+	withOptions(f, h2, http2(h2.Http2ProtocolOptions))
+	withOptions(f, auto, downstream(&httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{Http2ProtocolOptions: h2.Http2ProtocolOptions}))
 	fuzz(f, ClusterType, func() proto.Message { return &clusterv3.Cluster{} },
-		func(m proto.Message) string { return m.(*clusterv3.Cluster).Name }, c)
+		func(m proto.Message) string { return m.(*clusterv3.Cluster).Name }, c, h2, auto)
 }
 
 func FuzzEndpoints(f *testing.F) {
