@@ -67,7 +67,10 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r := &rig{root: root, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, progress: stderr}
+	if !filepath.IsAbs(o.bin) {
+		o.bin = filepath.Join(root, o.bin)
+	}
+	r := &rig{where: where{root, o.bin}, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, progress: stderr}
 	chosen, versions, err := r.choose(o.only, stderr)
 	if err != nil {
 		return err
@@ -166,7 +169,7 @@ func (r *rig) choose(only []string, stderr io.Writer) (chosen []proxy, versions 
 		if len(only) > 0 && !slices.Contains(only, p.name) {
 			continue
 		}
-		path, err := p.find(r.root)
+		path, err := p.find(r.where)
 		if err != nil && (len(only) > 0 || p.name == "ours") {
 			return nil, "", fmt.Errorf("%s is not there: %w", p.name, err)
 		} else if err != nil {

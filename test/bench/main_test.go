@@ -37,7 +37,7 @@ func TestBench(t *testing.T) {
 	}
 	var only, without []string
 	for _, p := range proxies() {
-		if _, err := p.find(root); err != nil {
+		if _, err := p.find(where{root, filepath.Join(root, "bin")}); err != nil {
 			without = append(without, p.name)
 		} else {
 			only = append(only, p.name)
@@ -91,7 +91,7 @@ func TestInterrupted(t *testing.T) {
 		t.Skip("nginx is not there")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &rig{root: root, dir: t.TempDir(), paths: map[string]string{}, progress: t.Output()}
+	r := &rig{where: where{root: root}, dir: t.TempDir(), paths: map[string]string{}, progress: t.Output()}
 	if r.sink, err = startSink(); err != nil {
 		t.Fatal(err)
 	}

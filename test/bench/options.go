@@ -21,6 +21,7 @@ type options struct {
 	protocols   []string
 	shapes      []string // empty: all
 	loads       []string
+	bin         string
 	profile     string // files' names begin so; empty: none
 	gomaxprocs  int
 	json, check bool
@@ -40,6 +41,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&protocol, "protocol", strings.Join(protocols(), ","), "what is spoken, some of these")
 	f.StringVar(&shapes, "shape", "", "connections and requests at once on each, such as c16m1,c4m16 (default all that a protocol has)")
 	f.StringVar(&loads, "load", fixed+","+saturated, "fixed, saturated or both; TCP knows only saturated")
+	f.StringVar(&o.bin, "bin", "bin", "the folder of our sidecar and meshd, in the repository or absolute")
 	f.IntVar(&o.gomaxprocs, "gomaxprocs", 0, "of our sidecar; 0 is as Go decides")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of our sidecar's runs to `PREFIX`-PROTOCOL-SHAPE-LOAD-ROUND.pprof")
 	f.BoolVar(&o.json, "json", false, "print all runs and their summary as JSON instead of a table")

@@ -8,13 +8,14 @@ import (
 	"strconv"
 )
 
-func findOurs(root string) (string, error) {
+// findOurs looks into bin, where meshd must be as well.
+func findOurs(bin string) (string, error) {
 	for _, name := range []string{"meshd", "sidecar"} {
-		if _, err := exec.LookPath(filepath.Join(root, "bin", name)); err != nil {
-			return "", fmt.Errorf("bin/%s: make build makes it: %w", name, err)
+		if _, err := exec.LookPath(filepath.Join(bin, name)); err != nil {
+			return "", fmt.Errorf("%s: make build makes it: %w", name, err)
 		}
 	}
-	return filepath.Join(root, "bin", "sidecar"), nil
+	return filepath.Join(bin, "sidecar"), nil
 }
 
 // startOurs starts meshd with the objects of conf/mesh.yaml and a sidecar that
@@ -30,7 +31,7 @@ func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, err
 	if err != nil {
 		return nil, err
 	}
-	meshd, err := startProcess("meshd", nil, filepath.Join(r.root, "bin", "meshd"),
+	meshd, err := startProcess("meshd", nil, filepath.Join(filepath.Dir(r.paths["ours"]), "meshd"),
 		"--config", conf, "--xds-addr", xds, "--http-addr", http, "--data-dir", filepath.Join(dir, "meshd"))
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ type proxy struct {
 	name   string
 	traces bool // exports spans of 1 % of the calls to the sink
 	// find is the path of the program; an error says that it is not there.
-	find func(root string) (string, error)
+	find func(where) (string, error)
 	// version is the argument that makes it print its version, if it has one.
 	version string
 	// speaks says whether it can be measured with a protocol.
@@ -27,16 +27,22 @@ type proxy struct {
 	start func(ctx context.Context, r *rig, protocol, dir string) (*running, error)
 }
 
+// where is where programs are looked for beside PATH.
+type where struct {
+	root string // of the repository
+	bin  string // of our own
+}
+
 // proxies are in the order in which each round runs them.
 func proxies() []proxy {
 	all := func(string) bool { return true }
 	// Debian has nginx's stream module in a package of its own.
 	nginx := func(protocol string) bool { return protocol != protoTCP }
 	return []proxy{
-		{"ours", true, findOurs, "", all, startOurs},
+		{"ours", true, func(w where) (string, error) { return findOurs(w.bin) }, "", all, startOurs},
 		{"envoy", true, findEnvoy, "--version", all, startEnvoy},
-		{"haproxy", false, func(string) (string, error) { return find("haproxy") }, "-v", all, startHAProxy},
-		{"nginx", false, func(string) (string, error) { return find("nginx") }, "-v", nginx, startNginx},
+		{"haproxy", false, func(where) (string, error) { return find("haproxy") }, "-v", all, startHAProxy},
+		{"nginx", false, func(where) (string, error) { return find("nginx") }, "-v", nginx, startNginx},
 	}
 }
 
@@ -69,8 +75,8 @@ func (r *running) begin(ctx context.Context, protocol string) (*running, error) 
 	return r, nil
 }
 
-func findEnvoy(root string) (string, error) {
-	if path, err := exec.LookPath(filepath.Join(root, ".cache/envoy/bin/envoy")); err == nil {
+func findEnvoy(w where) (string, error) {
+	if path, err := exec.LookPath(filepath.Join(w.root, ".cache/envoy/bin/envoy")); err == nil {
 		return path, nil
 	}
 	return find("envoy")

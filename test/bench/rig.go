@@ -18,7 +18,7 @@ const warmUp = time.Second
 
 // A rig is what all runs share.
 type rig struct {
-	root       string // of the repository
+	where
 	dir        string // for files of the runs
 	paths      map[string]string
 	gomaxprocs int // of ours; 0: as Go decides
