@@ -249,14 +249,16 @@ func (s *session) sniff() bool {
 	}
 }
 
-// notHTTP gives a connection away, or lets the parser say what is wrong with it.
+// notHTTP gives a connection away on which neither kind of HTTP is spoken, or
+// closes it: an answer in HTTP would not be understood.
 func (s *session) notHTTP() bool {
 	if s.mayBeOpaque() {
 		s.opaque()
 		return false
 	}
-	s.state = stHead
-	return true
+	s.srv.Stats.Malformed.Inc()
+	s.closeDown()
+	return false
 }
 
 // readHead reads until a request head is there, and starts on it. It reports
