@@ -47,7 +47,7 @@ func TestInbound(t *testing.T) { all(t, true) }
 
 func all(t *testing.T, inbound bool) {
 	m := rig.New(t)
-	app := rig.Serve(t, application())
+	app := rig.Serve(t, 0, application())
 	server := m.Sidecar(t, rig.Spec{Service: "checkout", App: app})
 	m.AwaitReady("checkout")
 	client := m.Sidecar(t, rig.Spec{Service: "caller"})

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// Serve is an application that speaks HTTP/1.1 and, with prior knowledge,
-// HTTP/2 without TLS, until the test ends. It returns where.
-func Serve(t testing.TB, h http.Handler) string {
+// Serve is an application that speaks one version of HTTP, 1 or 2, or both if
+// that is 0, without TLS, until the test ends. It returns where.
+func Serve(t testing.TB, version int, h http.Handler) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := &http.Protocols{}
-	both.SetHTTP1(true)
-	both.SetUnencryptedHTTP2(true)
-	srv := &http.Server{Handler: h, Protocols: both}
+	p := &http.Protocols{}
+	p.SetHTTP1(version != 2)
+	p.SetUnencryptedHTTP2(version != 1)
+	srv := &http.Server{Handler: h, Protocols: p}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {
