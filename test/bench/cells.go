@@ -89,8 +89,8 @@ func (o options) load(c cell) load {
 	return l
 }
 
-// takes is how long all of it takes, about: each run starts a proxy, warms it
-// up and stops it.
+// takes is how long all of it takes, about: each run starts a proxy and stops
+// it besides.
 func takes(runs int, each time.Duration) time.Duration {
-	return time.Duration(runs) * (each + warmUp + 1200*time.Millisecond)
+	return time.Duration(runs) * (each + 800*time.Millisecond)
 }

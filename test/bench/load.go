@@ -103,8 +103,10 @@ func (g *generator) loop() error {
 		if err := g.send(now, end); err != nil {
 			return err
 		}
-		if err := g.flush(); err != nil {
+		if whole, err := g.flush(); err != nil {
 			return err
+		} else if !whole {
+			continue // there are new connections to send on
 		}
 		if g.busy == 0 && g.finished(now, end) {
 			return nil

@@ -119,8 +119,10 @@ func (g *generator) dial(c *conn) error {
 	return nil
 }
 
-// flush writes what the connections have to say, each in one piece.
-func (g *generator) flush() error {
+// flush writes what the connections have to say, each in one piece; whole says
+// that none broke.
+func (g *generator) flush() (whole bool, err error) {
+	whole = true
 	for _, c := range g.conns {
 		if len(c.out) == 0 {
 			continue
@@ -128,13 +130,14 @@ func (g *generator) flush() error {
 		n, err := unix.Write(c.fd, c.out)
 		if err != nil || n < len(c.out) {
 			if err := g.broken(c, fmt.Sprintf("write: %d of %d bytes, %v", n, len(c.out), err)); err != nil {
-				return err
+				return false, err
 			}
-			continue // a hello of the new connection goes with its first request
+			whole = false
+			continue
 		}
 		c.out = c.out[:0]
 	}
-	return nil
+	return whole, nil
 }
 
 // read takes what has come on c.

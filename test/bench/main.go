@@ -70,7 +70,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if !filepath.IsAbs(o.bin) {
 		o.bin = filepath.Join(root, o.bin)
 	}
-	r := &rig{where: where{root, o.bin}, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, progress: stderr}
+	r := &rig{where: where{root, o.bin}, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, warmUp: o.warmUp, progress: stderr}
 	chosen, versions, err := r.choose(o.only, stderr)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stderr, busy)
 	}
 	runs := o.rounds * pairs(cells, chosen)
-	about := takes(runs, o.duration)
+	about := takes(runs, o.warmUp+o.duration)
 	most := 2*about + time.Minute
 	fmt.Fprintf(stderr, "%d runs of %v: about %v, at most %v\n", runs, o.duration, about.Round(time.Second), most.Round(time.Second))
 	limited, cancel := context.WithTimeout(ctx, most)

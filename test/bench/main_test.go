@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -50,7 +51,7 @@ func TestBench(t *testing.T) {
 		t.Logf("not there: %v", without)
 	}
 	var out, progress strings.Builder
-	err = dispatch(t.Context(), []string{"--duration", "200ms", "--rounds", "1", "--rate", "500", "--shape", "c16m1,c4m1",
+	err = dispatch(t.Context(), []string{"--duration", "200ms", "--warm-up", "50ms", "--rounds", "1", "--rate", "500", "--shape", "c16m1,c4m1",
 		"--only", strings.Join(only, ","), "--json"}, &out, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
@@ -91,7 +92,7 @@ func TestInterrupted(t *testing.T) {
 		t.Skip("nginx is not there")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &rig{where: where{root: root}, dir: t.TempDir(), paths: map[string]string{}, progress: t.Output()}
+	r := &rig{where: where{root: root}, dir: t.TempDir(), paths: map[string]string{}, warmUp: time.Second, progress: t.Output()}
 	if r.sink, err = startSink(); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestOptions(t *testing.T) {
 	if got, want := fmt.Sprint(o.cells()), "[http1 c16m1 saturated tcp c1m1 saturated tcp c4m1 saturated]"; got != want {
 		t.Errorf("cells %s, want %s", got, want)
 	}
-	for _, bad := range []string{"--only=squid", "--protocol=spdy", "--shape=c1", "--load=half", "--duration=1ms", "--rounds=0",
+	for _, bad := range []string{"--only=squid", "--protocol=spdy", "--shape=c1", "--load=half", "--duration=1ms", "--warm-up=0", "--rounds=0",
 		"--rate=NaN", "--burst=-1", "--connections=0", "--gomaxprocs=-1", "x", "--protocol=tcp --load=fixed"} {
 		if _, err := parseOptions(strings.Fields(bad), t.Output()); err == nil || !strings.Contains(err.Error(), "accepted") {
 			t.Errorf("%s: %v", bad, err)

@@ -13,6 +13,7 @@ import (
 // options are what the command line says.
 type options struct {
 	duration    time.Duration
+	warmUp      time.Duration
 	rounds      int
 	rate        float64
 	burst       int
@@ -32,7 +33,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var only, protocol, shapes, loads string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.DurationVar(&o.duration, "duration", 7*time.Second, "of one run, after a warm-up of "+warmUp.String())
+	f.DurationVar(&o.duration, "duration", 7*time.Second, "of one run")
+	f.DurationVar(&o.warmUp, "warm-up", time.Second, "of the same load before a run")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of each proxy under each load, interleaved")
 	f.Float64Var(&o.rate, "rate", 4000, "requests a second of the fixed load")
 	f.IntVar(&o.burst, "burst", 0, "requests of the fixed load that are due at the same moment; 0 is as many as a connection carries")
@@ -85,6 +87,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	if o.duration < 100*time.Millisecond || o.duration > time.Hour {
 		errs = append(errs, fmt.Errorf("--duration %v: 100ms to 1h is accepted", o.duration))
+	}
+	if o.warmUp < time.Millisecond || o.warmUp > time.Hour {
+		errs = append(errs, fmt.Errorf("--warm-up %v: 1ms to 1h is accepted", o.warmUp))
 	}
 	if o.rounds < 1 || o.rounds > 1000 {
 		errs = append(errs, fmt.Errorf("--rounds %d: 1 to 1000 is accepted", o.rounds))

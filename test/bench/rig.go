@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// warmUp is how long each proxy has the load before it is measured.
-const warmUp = time.Second
-
 // A rig is what all runs share.
 type rig struct {
 	where
@@ -23,6 +20,7 @@ type rig struct {
 	paths      map[string]string
 	gomaxprocs int // of ours; 0: as Go decides
 	profile    string
+	warmUp     time.Duration // of the load before what is measured
 	sink       *sink
 	backends   *backendSet
 	progress   io.Writer
@@ -74,7 +72,7 @@ func (r *rig) measure(ctx context.Context, p proxy, c cell, round int, l load) (
 		}
 	}
 	fmt.Fprint(r.progress, "  ")
-	s, err := loaded(ctx, run, l, profile)
+	s, err := loaded(ctx, run, l, r.warmUp, profile)
 	run.stop() // flushes spans
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w\n%s", p.name, err, &run.process.out)
@@ -89,7 +87,7 @@ func (r *rig) measure(ctx context.Context, p proxy, c cell, round int, l load) (
 
 // loaded has l run against run, and its CPU profile written if there is a name
 // for it.
-func loaded(ctx context.Context, run *running, l load, profile string) (sample, error) {
+func loaded(ctx context.Context, run *running, l load, warmUp time.Duration, profile string) (sample, error) {
 	l.Addr, l.Host, l.Connect = run.listen, authority, run.connect
 	warm := l
 	warm.Duration = warmUp
