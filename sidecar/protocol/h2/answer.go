@@ -122,8 +122,8 @@ func (s *stream) commit(l *leg, end bool) {
 		return
 	}
 	s.down.p.sendHead(&s.down, s.resp.fields, end)
-	if end && !l.closed && l.outEnd && l.c != nil {
-		l.c.remove(l, closedInOrder)
+	if end && !l.closed && l.outEnd {
+		l.p.done(l)
 	}
 	s.ended()
 }

@@ -36,7 +36,7 @@ func (s *stream) begin() {
 	}
 	seq, srv := s.seq, s.srv
 	srv.Resolve(s.req.authority, s.original, func(a *call.Authority, e stats.ErrorType) {
-		srv.event(s.down.c, func() {
+		srv.event(s.down.link, func() {
 			switch {
 			case s.seq != seq:
 			case a == nil:
@@ -137,7 +137,7 @@ func (s *stream) attach(c *conn) {
 		c.pool.drop(c)
 	}
 	l := &s.up
-	*l = leg{s: s, p: c, c: c, id: id, in: l.in[:0], sendWindow: c.window,
+	*l = leg{s: s, p: c, link: &c.link, c: c, id: id, in: l.in[:0], sendWindow: c.window,
 		recvWindow: int64(c.srv.Limits.Window), length: -1}
 	c.streams[id] = l
 	s.offered = true

@@ -92,7 +92,7 @@ func (c *conn) ignored(id uint32) bool {
 	if c.client || id <= c.lastID {
 		return true
 	}
-	return c.drained == 2
+	return c.left == 2
 }
 
 // openable says what is wrong with a HEADERS frame on this stream now.

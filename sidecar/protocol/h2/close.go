@@ -58,30 +58,21 @@ func (c *conn) lastPeer() uint32 {
 // taken: the first GOAWAY names no stream, so that those under way to us are
 // not lost; the second comes after a round trip.
 func (c *conn) drain() {
-	if c.drained != 0 || c.Dead() {
+	if c.client || c.left != 0 || c.Dead() {
 		return
 	}
-	c.drained, c.goingAway = 1, true
+	c.left, c.goingAway = 1, true
 	c.writable()
 	c.out = appendGoAway(c.out, maxWindow, codeNone, "")
 	c.out = appendPing(c.out, false, pingDrain)
 }
 
 func (c *conn) lastGoAway() {
-	c.drained = 2
+	c.left = 2
 	c.writable()
 	c.out = appendGoAway(c.out, c.lastID, codeNone, "")
 	if len(c.streams) == 0 {
 		c.closeAfter()
-	}
-}
-
-// closeAfter closes a client's connection once what is to be written has gone.
-func (c *conn) closeAfter() {
-	c.closing = true
-	c.writable()
-	if !c.flushing && len(c.out) == 0 {
-		c.bury(stats.ErrNone)
 	}
 }
 
@@ -104,7 +95,7 @@ func (c *conn) sweep() {
 		c.lost()
 	case len(c.streams) == 0 && !c.client && now-c.idleSince > int64(l.Idle):
 		c.fail(problem{0, codeNone, "idle"})
-	case c.drained == 1 && now-c.lastRead > int64(l.PingTimeout):
+	case c.left == 1 && now-c.lastRead > int64(l.PingTimeout):
 		c.lastGoAway()
 	case len(c.streams) > 0 && c.pinged == 0 && now-c.lastRead > int64(l.Quiet) && !c.quiet:
 		// One PING a silence: servers count more as abuse.
@@ -115,10 +106,5 @@ func (c *conn) sweep() {
 	if now-c.lastRead < int64(l.Quiet) && c.pinged == 0 {
 		c.quiet = false
 	}
-	if c.unsure && !c.reading && !c.Dead() {
-		c.unsure = false
-		if !c.Quiet() {
-			c.srv.work.Go(c.read)
-		}
-	}
+	c.probe()
 }

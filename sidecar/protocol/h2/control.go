@@ -125,7 +125,7 @@ func (c *conn) ping(flags byte, id uint32, p []byte) problem {
 	case pingAlive:
 		c.pinged = 0
 	case pingDrain:
-		if c.drained == 1 {
+		if c.left == 1 {
 			c.lastGoAway()
 		}
 	}

@@ -91,9 +91,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	now      int64 // of the event at hand, ns since epoch
-	conns    map[*conn]struct{}
-	down     int     // those from clients
-	dirty    []*conn // have something to be written
+	links    map[*link]struct{}
+	dirty    []*link // have something to be written
 	draining bool
 	closed   bool
 	free     []*stream // to be used again
@@ -107,7 +106,7 @@ type Server struct {
 // every connection is closed at once.
 func NewServer(ctx context.Context, cfg Config, epoch time.Time) *Server {
 	cfg.Limits.Defaults()
-	srv := &Server{Config: cfg, epoch: epoch, ctx: ctx, conns: map[*conn]struct{}{}}
+	srv := &Server{Config: cfg, epoch: epoch, ctx: ctx, links: map[*link]struct{}{}}
 	srv.work.Go(func() { srv.sweep(ctx) })
 	return srv
 }
@@ -120,7 +119,7 @@ func (srv *Server) enter() {
 
 // event runs f, which concerns c, with the lock held, and writes what it has
 // left to be written. A panic ends c alone.
-func (srv *Server) event(c *conn, f func()) {
+func (srv *Server) event(c *link, f func()) {
 	srv.enter()
 	defer srv.exit(c)
 	f()
@@ -128,7 +127,7 @@ func (srv *Server) event(c *conn, f func()) {
 }
 
 // exit follows an event, with the lock held.
-func (srv *Server) exit(c *conn) {
+func (srv *Server) exit(c *link) {
 	if p := recover(); p != nil {
 		srv.panicked(p)
 		if c != nil {
@@ -139,10 +138,10 @@ func (srv *Server) exit(c *conn) {
 }
 
 // wreck ends a connection whose state a panic left unknown.
-func (c *conn) wreck() {
+func (c *link) wreck() {
 	defer func() { _ = recover() }()
 	c.Shut()
-	c.bury(stats.ErrProxyInternalError)
+	c.k.bury(stats.ErrProxyInternalError)
 }
 
 // Serve relays one connection, of which first was read already, until it
@@ -167,19 +166,10 @@ func (srv *Server) Serve(c *net.TCPConn, original netip.AddrPort, first []byte) 
 func (srv *Server) Drain() {
 	srv.event(nil, func() {
 		srv.draining = true
-		for c := range srv.conns {
-			if !c.client {
-				c.drain()
-			}
+		for c := range srv.links {
+			c.k.drain()
 		}
 	})
-}
-
-// Active counts the connections from clients that are open.
-func (srv *Server) Active() int {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	return srv.down
 }
 
 // Wait returns when all goroutines of the server have ended; after ctx has.
@@ -202,21 +192,21 @@ func (srv *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			srv.event(nil, func() {
 				srv.closed = true
-				for c := range srv.conns {
-					c.fail(problem{0, codeNone, "the proxy ends"})
+				for c := range srv.links {
+					c.k.bury(stats.ErrNone)
 				}
 			})
 			return
 		case <-tick.C:
 		}
 		srv.mu.Lock()
-		conns := make([]*conn, 0, len(srv.conns))
-		for c := range srv.conns {
-			conns = append(conns, c)
+		links := make([]*link, 0, len(srv.links))
+		for c := range srv.links {
+			links = append(links, c)
 		}
 		srv.mu.Unlock()
-		for _, c := range conns {
-			srv.event(c, c.sweep)
+		for _, c := range links {
+			srv.event(c, c.k.sweep)
 		}
 	}
 }

@@ -24,13 +24,17 @@ type peer interface {
 	gave(l *leg, n int)
 	// reset ends the leg before its time.
 	reset(l *leg, why code)
+	// done says that both sides have said their last.
+	done(l *leg)
 }
 
 // A leg is one side of a stream: the client's or the endpoint's.
 type leg struct {
 	s *stream
 	p peer
-	c *conn // of HTTP/2; nil else
+
+	link *link
+	c    *conn // of HTTP/2; nil else
 
 	id         uint32
 	gotHead    bool
@@ -185,8 +189,8 @@ func (s *stream) received(l *leg, p []byte, end bool) {
 
 // settle closes a leg of which both sides have said their last.
 func (s *stream) settle(l *leg) {
-	if l.inEnd && l.outEnd && !l.closed && l.c != nil {
-		l.c.remove(l, closedInOrder)
+	if l.inEnd && l.outEnd && !l.closed {
+		l.p.done(l)
 	}
 	s.progress()
 	s.ended()

@@ -32,7 +32,7 @@ func (s *stream) arm(what due, at int64) {
 	}
 }
 
-func (s *stream) onTimer() { s.srv.event(s.down.c, s.expire) }
+func (s *stream) onTimer() { s.srv.event(s.down.link, s.expire) }
 
 func (s *stream) expire() {
 	s.armed = 0

@@ -70,9 +70,11 @@ func (c *conn) sendTrailers(l *leg, fields []hpack.HeaderField) {
 func (c *conn) ended(l *leg) {
 	l.outEnd = true
 	if l.inEnd {
-		c.remove(l, closedInOrder)
+		c.done(l)
 	}
 }
+
+func (c *conn) done(l *leg) { c.remove(l, closedInOrder) }
 
 // sendData sends as much of p as windows and kernel allow, and returns how
 // much. end goes with the last byte.
@@ -189,7 +191,7 @@ func (c *conn) remove(l *leg, how uint64) {
 	if c.client {
 		c.pool.serve()
 	}
-	if c.goingAway && (c.client || c.drained != 1) {
+	if c.goingAway && (c.client || c.left != 1) {
 		c.retire()
 	}
 }
@@ -208,7 +210,7 @@ func (c *conn) retire() {
 func (c *conn) open(id uint32) problem {
 	s := c.srv.newStream()
 	l := &s.down
-	*l = leg{s: s, p: c, c: c, id: id, gotHead: true, inEnd: c.block.end, in: l.in[:0],
+	*l = leg{s: s, p: c, link: &c.link, c: c, id: id, gotHead: true, inEnd: c.block.end, in: l.in[:0],
 		sendWindow: c.window, recvWindow: int64(c.srv.Limits.Window), length: -1}
 	c.streams[id] = l
 	s.peer, s.original, s.elsewhere = c.peer, c.original, c.elsewhere
