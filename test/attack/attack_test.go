@@ -21,12 +21,16 @@ import (
 const (
 	keptGoodput = 0.9
 	rssGrowth   = 64 << 20
+
+	tries     = 3
+	goodConns = 80 // connections that may be left open: those of the good client, and between sidecars
 )
 
 // An attack is what one hostile client does.
 type attack struct {
 	name     string
 	run      func(*attacker) // until the attack is over
+	during   time.Duration   // at least; 0 is 1 s
 	parallel int             // times at once; 0 is 1
 	closed   bool            // its connections must be closed
 	refused  bool            // none of its requests may succeed
@@ -70,15 +74,13 @@ func all(t *testing.T, inbound bool) {
 	before := at.rss(t)
 	for _, list := range [][]attack{floods, heads, windows, texts, connections} {
 		for _, x := range list {
-			during := 2 * time.Second
-			if x.closed {
-				during = time.Second // it begins anew many times
-			}
-			t.Run(x.name, func(t *testing.T) { at.judge(t, g, during, x) })
+			t.Run(x.name, func(t *testing.T) { at.judge(t, g, x) })
 		}
 	}
-	t.Run("stream ids", func(t *testing.T) { at.judge(t, g, time.Second, streamIDs...) })
-	t.Run("slow", func(t *testing.T) { at.judge(t, g, 15*time.Second, slow...) })
+	t.Run("stream ids", func(t *testing.T) { at.judge(t, g, streamIDs...) })
+	t.Run("slow", func(t *testing.T) { at.judge(t, g, slow...) })
+	g.stop()
+	at.calm(t)
 	for i, s := range at.sidecars {
 		if grown := s.RSS(t) - before[i]; grown > rssGrowth {
 			t.Errorf("%s has grown by %d MB in all, want at most %d", s.Name, grown>>20, rssGrowth>>20)
@@ -86,13 +88,58 @@ func all(t *testing.T, inbound bool) {
 	}
 }
 
-// judge lets attacks run side by side.
-func (at target) judge(t *testing.T, g *good, during time.Duration, attacks ...attack) {
+// calm waits until nothing is left of the attacks.
+func (at target) calm(t *testing.T) {
+	for _, s := range at.sidecars {
+		process.Await(t, rig.Patience, func() error {
+			snap, err := s.Stats()
+			if err != nil {
+				return err
+			}
+			for _, svc := range slices.Concat(snap.Client, snap.Server) {
+				if svc.Active != 0 {
+					return fmt.Errorf("%s: %d calls of %s are under way", s.Name, svc.Active, svc.Name)
+				}
+			}
+			if snap.Panics > 0 {
+				t.Errorf("%s: %d panics", s.Name, snap.Panics)
+			}
+			if n := snap.Connections.Downstream; n > goodConns {
+				return fmt.Errorf("%s: %d connections of clients are open", s.Name, n)
+			}
+			return nil
+		})
+	}
+}
+
+// judge lets attacks run side by side. Goodput that is low once is tried
+// again: the machine may have been busy; an attack takes it away every time.
+func (at target) judge(t *testing.T, g *good, attacks ...attack) {
+	for try := 1; ; try++ {
+		lost := at.run(t, g, attacks)
+		switch {
+		case lost == "":
+			return
+		case try == tries:
+			t.Error(lost)
+			at.explain(t)
+			return
+		}
+		t.Logf("once more: %s", lost)
+	}
+}
+
+// run says what another client lost, if that was too much.
+func (at target) run(t *testing.T, g *good, attacks []attack) (lost string) {
 	calm := g.window()
 	pause(500 * time.Millisecond)
 	before, rss := calm.goodput(), at.rss(t)
 	peak := slices.Clone(rss)
 
+	during := time.Second
+	for _, x := range attacks {
+		during = max(during, x.during)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
 	var running sync.WaitGroup
@@ -117,11 +164,6 @@ func (at target) judge(t *testing.T, g *good, during time.Duration, attacks ...a
 		t.Logf("%s: %v", x.name, attackers[i])
 		x.judge(t, attackers[i])
 	}
-	for i := range after {
-		if after[i] < before[i]*keptGoodput {
-			t.Errorf("HTTP/%d: %.0f useful calls a second of another client, %.0f before: %v", i+1, after[i], before[i], g.last[i].Load())
-		}
-	}
 	for i, s := range at.sidecars {
 		if s.Ended() {
 			t.Fatalf("%s has ended", s.Name)
@@ -132,6 +174,20 @@ func (at target) judge(t *testing.T, g *good, during time.Duration, attacks ...a
 		}
 	}
 	t.Logf("goodput %.0f and %.0f calls a second, %.0f and %.0f before", after[0], after[1], before[0], before[1])
+	for i := range after {
+		if after[i] < keptGoodput*min(before[i], goodRate) || before[i] < keptGoodput*goodRate {
+			lost += fmt.Sprintf("HTTP/%d: %.0f useful calls a second of another client, %.0f before: %v\n", i+1, after[i], before[i], g.last[i].Load())
+		}
+	}
+	return strings.TrimSpace(lost)
+}
+
+// explain tells what the sidecars counted.
+func (at target) explain(t *testing.T) {
+	for _, s := range at.sidecars {
+		all, err := s.Stats()
+		t.Logf("%s: %v %v", s.Name, &all, err)
+	}
 }
 
 func (x attack) judge(t *testing.T, a *attacker) {

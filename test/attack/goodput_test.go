@@ -29,6 +29,7 @@ type good struct {
 	host string
 	end  chan struct{}
 	work sync.WaitGroup
+	stop func()
 	// due and ok count calls by version, less one.
 	due, ok [2]atomic.Int64
 	last    [2]atomic.Value // a string: what became of one that was of no use
@@ -41,7 +42,14 @@ func newGood(t *testing.T, addr, host string) *good {
 		g.last[i].Store("")
 		g.work.Go(func() { g.run(i) })
 	}
-	t.Cleanup(sync.OnceFunc(func() { close(g.end); g.work.Wait() }))
+	g.stop = sync.OnceFunc(func() {
+		close(g.end)
+		g.work.Wait()
+		for _, tr := range g.tr {
+			tr.CloseIdleConnections()
+		}
+	})
+	t.Cleanup(g.stop)
 	return g
 }
 

@@ -12,22 +12,26 @@ import (
 	"golang.org/x/net/http2"
 )
 
+// lingering is for connections that are closed some time after the answer that
+// says why, so that a client can read it.
+const lingering = 3 * time.Second
+
 // texts are what a hostile client writes over HTTP/1.1.
 var texts = []attack{
-	{name: "a chunk extension without end", closed: true, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n5;x=", strings.Repeat("x", 64))},
-	{name: "large chunk extensions", closed: true, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n", "1;x="+strings.Repeat("x", 2000)+"\r\nx\r\n")},
-	{name: "many tiny chunks", run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n")},
-	{name: "a field without end", closed: true, run: text("GET / HTTP/1.1\r\nHost: %s\r\nX: ", strings.Repeat("x", 64))},
-	{name: "fields without end", closed: true, run: text("GET / HTTP/1.1\r\nHost: %s\r\n", "X: x\r\n")},
-	{name: "trailers without end", closed: true, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: x\r\n")},
-	{name: "empty lines without end", closed: true, run: text("", "\r\n")},
-	{name: "a request line without end", closed: true, run: text("GET /", "xxxxxxxx")},
-	{name: "requests in a row, no answer read", run: text("", "GET /big HTTP/1.1\r\nHost: %[1]s\r\n\r\n")},
+	{name: "a chunk extension without end", closed: true, during: lingering, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n5;x=", strings.Repeat("x", 64))},
+	{name: "large chunk extensions", closed: true, during: lingering, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n", "1;x="+strings.Repeat("x", 2000)+"\r\nx\r\n")},
+	{name: "many tiny chunks", during: 2 * time.Second, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n")},
+	{name: "a field without end", closed: true, during: lingering, run: text("GET / HTTP/1.1\r\nHost: %s\r\nX: ", strings.Repeat("x", 64))},
+	{name: "fields without end", closed: true, during: lingering, run: text("GET / HTTP/1.1\r\nHost: %s\r\n", "X: x\r\n")},
+	{name: "trailers without end", closed: true, during: lingering, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: x\r\n")},
+	{name: "empty lines without end", closed: true, during: lingering, run: text("", "\r\n")},
+	{name: "a request line without end", closed: true, during: lingering, run: text("GET /", "xxxxxxxx")},
+	{name: "requests in a row, no answer read", during: 2 * time.Second, run: text("", "GET /big HTTP/1.1\r\nHost: %[1]s\r\n\r\n")},
 }
 
 // connections are about how many there are.
 var connections = []attack{
-	{name: "thousands of idle connections", run: func(a *attacker) {
+	{name: "thousands of idle connections", during: 2 * time.Second, run: func(a *attacker) {
 		var all []net.Conn
 		for len(all) < 3000 && a.ctx.Err() == nil {
 			conn, err := net.DialTimeout("tcp", a.addr, time.Second)
@@ -44,25 +48,27 @@ var connections = []attack{
 			_ = conn.Close()
 		}
 	}},
-	{name: "connections opened and dropped", parallel: 4, run: func(a *attacker) {
+	{name: "connections opened and dropped", parallel: 4, during: 2 * time.Second, run: func(a *attacker) {
 		a.each(func(conn net.Conn) error { _, err := conn.Write([]byte("G")); a.frames.Add(1); return err })
 	}},
 }
 
-// slow are clients that take their time. They run side by side, for as long as
-// a sidecar may take to lose patience.
+// patience is more than a sidecar has with a head that does not end (10 s).
+const patience = 15 * time.Second
+
+// slow are clients that take their time. They run side by side.
 var slow = []attack{
-	{name: "HTTP/1.1 heads that do not end", closed: true, parallel: 100, run: trickle("GET / HTTP/1.1\r\nHost: %s\r\n", "")},
-	{name: "HTTP/1.1 heads a byte a second", closed: true, parallel: 100, run: trickle("GET / HTTP/1.1\r\nHost: %s\r\nX: ", "x")},
-	{name: "HTTP/1.1 bodies a byte a second", parallel: 100, run: trickle("POST /sink HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000\r\n\r\n", "x")},
-	{name: "HTTP/2 prefaces that do not end", closed: true, parallel: 100, run: trickle("PRI * HTTP/2.0\r\n\r\nSM", "")},
-	{name: "HTTP/2 without SETTINGS", closed: true, parallel: 100, run: trickle(http2.ClientPreface, "")},
-	{name: "HTTP/2 frames that do not end", closed: true, parallel: 100, run: trickle(http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x10\x00\x01\x04\x00\x00\x00\x01", "\x40")},
-	{name: "HTTP/2 heads that do not end", closed: true, parallel: 100, run: h2Attack(func(c *h2) error {
+	{name: "HTTP/1.1 heads that do not end", closed: true, parallel: 100, during: patience, run: trickle("GET / HTTP/1.1\r\nHost: %s\r\n", "")},
+	{name: "HTTP/1.1 heads a byte a second", closed: true, parallel: 100, during: patience, run: trickle("GET / HTTP/1.1\r\nHost: %s\r\nX: ", "x")},
+	{name: "HTTP/1.1 bodies a byte a second", parallel: 100, during: patience, run: trickle("POST /sink HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000\r\n\r\n", "x")},
+	{name: "HTTP/2 prefaces that do not end", closed: true, parallel: 100, during: patience, run: trickle("PRI * HTTP/2.0\r\n\r\nSM", "")},
+	{name: "HTTP/2 without SETTINGS", closed: true, parallel: 100, during: patience, run: trickle(http2.ClientPreface, "")},
+	{name: "HTTP/2 frames that do not end", closed: true, parallel: 100, during: patience, run: trickle(http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x00\x00\x40\x01\x04\x00\x00\x00\x01", "\x40")},
+	{name: "HTTP/2 heads that do not end", closed: true, parallel: 100, during: patience, run: h2Attack(func(c *h2) error {
 		id := c.next()
 		return c.once(id, c.sent(c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndStream: true, BlockFragment: c.request("GET", "/")})))
 	})},
-	{name: "HTTP/2 bodies a byte a second", parallel: 100, run: h2Attack(func(c *h2) error {
+	{name: "HTTP/2 bodies a byte a second", parallel: 100, during: patience, run: h2Attack(func(c *h2) error {
 		id, err := c.open(false, "POST", "/sink")
 		for err == nil {
 			if err = c.WriteData(id, false, []byte("x")); err == nil {

@@ -3,6 +3,7 @@ package attack
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -86,14 +87,14 @@ var floods = []attack{
 		}
 		return err
 	})},
-	{name: "DATA of one byte", run: h2Attack(func(c *h2) error {
+	{name: "DATA of one byte", during: 2 * time.Second, run: h2Attack(func(c *h2) error {
 		id, err := c.open(false, "POST", "/sink")
 		for err == nil {
 			err = c.sent(c.WriteData(id, false, []byte("x")))
 		}
 		return err
 	})},
-	{name: "DATA of padding only", run: h2Attack(func(c *h2) error {
+	{name: "DATA of padding only", during: 2 * time.Second, run: h2Attack(func(c *h2) error {
 		padding := make([]byte, 200)
 		id, err := c.open(false, "POST", "/sink")
 		for err == nil {
@@ -126,7 +127,7 @@ var floods = []attack{
 			}
 		}
 	})},
-	{name: "flood of unknown frames", codes: calm, run: h2Attack(func(c *h2) error {
+	{name: "flood of unknown frames", during: 2 * time.Second, codes: calm, run: h2Attack(func(c *h2) error {
 		for {
 			if err := c.sent(c.WriteRawFrame(0xbb, 0, 0, nil)); err != nil {
 				return err
@@ -169,7 +170,7 @@ var streamIDs = []attack{
 // heads are requests whose heads are larger than they look. None may be
 // answered with success.
 var heads = []attack{
-	{name: "HPACK bomb", refused: true, run: h2Attack(func(c *h2) error {
+	{name: "HPACK bomb", refused: true, during: 2 * time.Second, run: h2Attack(func(c *h2) error {
 		// One field of 4,000 bytes goes into the table; then each byte names it.
 		block := c.request("GET", "/", "x-bomb", strings.Repeat("b", 3900))
 		block = append(block, bytes.Repeat([]byte{0xbe}, 12000)...)
@@ -183,7 +184,7 @@ var heads = []attack{
 			}
 		}
 	})},
-	{name: "HPACK bomb of small fields", refused: true, run: h2Attack(func(c *h2) error {
+	{name: "HPACK bomb of small fields", refused: true, during: 2 * time.Second, run: h2Attack(func(c *h2) error {
 		block := c.request("GET", "/", "cookie", "a=b")
 		block = append(block, bytes.Repeat([]byte{0xbe}, 16000)...)
 		for {
@@ -196,7 +197,7 @@ var heads = []attack{
 			}
 		}
 	})},
-	{name: "header list of 1 MB", refused: true, run: h2Attack(func(c *h2) error {
+	{name: "header list of 1 MB", refused: true, during: 2 * time.Second, run: h2Attack(func(c *h2) error {
 		var field bytes.Buffer
 		e := hpack.NewEncoder(&field)
 		e.SetMaxDynamicTableSize(0)
@@ -220,7 +221,7 @@ var heads = []attack{
 // windows are games with flow control: allowed one by one, and so bounded, not
 // forbidden.
 var windows = []attack{
-	{name: "windows of zero held open", parallel: 20, run: func(a *attacker) {
+	{name: "windows of zero held open", parallel: 8, during: 2 * time.Second, run: func(a *attacker) {
 		a.h2(false, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}, func(c *h2) error {
 			for range 100 {
 				if _, err := c.open(true, "GET", "/big"); err != nil {
@@ -230,7 +231,7 @@ var windows = []attack{
 			return c.hold()
 		})
 	}},
-	{name: "nothing read of large answers", parallel: 20, run: func(a *attacker) {
+	{name: "nothing read of large answers", parallel: 8, during: 2 * time.Second, run: func(a *attacker) {
 		a.h2(true, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}}, func(c *h2) error {
 			_ = c.WriteWindowUpdate(0, 1<<31-1-65535)
 			for range 100 {
@@ -241,7 +242,7 @@ var windows = []attack{
 			return c.hold()
 		})
 	}},
-	{name: "windows of one byte", run: func(a *attacker) {
+	{name: "windows of one byte", during: 2 * time.Second, run: func(a *attacker) {
 		a.h2(false, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}, func(c *h2) error {
 			for range 100 {
 				if _, err := c.open(true, "GET", "/big"); err != nil {
