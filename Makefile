@@ -41,7 +41,7 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-bench: build setup ## CPU, memory and latency beside Envoy, HAProxy and nginx
+bench: build setup ## CPU, memory and latency beside Envoy, HAProxy and nginx; 20 minutes
 	go run ./test/bench
 
 image: build ## bin/meshd-image.tar, for docker load, podman load or ctr images import

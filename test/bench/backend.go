@@ -49,63 +49,63 @@ func startBackends(ctx context.Context, dir string, cells []cell) (*backendSet, 
 }
 
 func (b *backendSet) start(ctx context.Context, dir string, cells []cell) error {
-	wanted := func(protocol string) bool {
-		return slices.ContainsFunc(cells, func(c cell) bool { return c.Protocol == protocol })
-	}
-	if wanted(protoHTTP1) || wanted(protoHTTP2) { // nginx asks for HTTP/1 where others ask for HTTP/2
-		if err := b.startHTTP(dir); err != nil {
+	var http *process
+	for _, protocol := range protocols() {
+		if !slices.ContainsFunc(cells, func(c cell) bool { return c.Protocol == protocol }) {
+			continue
+		}
+		var p *process
+		var err error
+		switch {
+		case protocol == protoGRPC:
+			p, err = b.startSelf("grpc-go", "grpc-backend", b.addrs[protocol])
+		case protocol == protoTCP:
+			p, err = b.startSelf("sendfile", "tcp-backend", b.addrs[protocol])
+		case http == nil: // one for both: nginx asks for HTTP/1 where others ask for HTTP/2
+			http, err = b.startHTTP(dir)
+			fallthrough
+		default:
+			p = http
+		}
+		if err != nil {
 			return err
 		}
-	}
-	if wanted(protoGRPC) {
-		if err := b.startSelf("grpc-go", "grpc-backend", b.addrs[protoGRPC]); err != nil {
-			return err
-		}
-	}
-	if wanted(protoTCP) {
-		if err := b.startSelf("sendfile", "tcp-backend", b.addrs[protoTCP]); err != nil {
-			return err
-		}
-	}
-	last := b.processes[len(b.processes)-1]
-	for _, c := range cells {
-		if err := last.readyFor(ctx, load{Protocol: c.Protocol, Addr: b.addrs[c.Protocol][backends-1], Host: "backend"}); err != nil {
+		if err := p.readyFor(ctx, load{Protocol: protocol, Addr: b.addrs[protocol][backends-1], Host: "backend"}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *backendSet) startHTTP(dir string) error {
+func (b *backendSet) startHTTP(dir string) (*process, error) {
 	nginx, err := find("nginx")
 	if err != nil {
-		return b.startSelf("HTTP (Go)", "backend", append(slices.Clone(b.addrs[protoHTTP1]), b.addrs[protoHTTP2]...))
+		return b.startSelf("HTTP (Go)", "backend", slices.Concat(b.addrs[protoHTTP1], b.addrs[protoHTTP2]))
 	}
 	conf, err := render(dir, "backend.conf", values{Dir: dir, Backends: b.addrs[protoHTTP1], HTTP2: b.addrs[protoHTTP2], Body: theBody})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := startProcess("nginx", nil, nginx, "-p", dir, "-c", conf)
-	return b.started(p, err)
+	return b.startProcess("nginx", nginx, "-p", dir, "-c", conf)
 }
 
 // startSelf starts a child of this program.
-func (b *backendSet) startSelf(name, command string, addrs []string) error {
+func (b *backendSet) startSelf(name, command string, addrs []string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := startProcess(name, nil, self, append([]string{command}, addrs...)...)
-	return b.started(p, err)
+	return b.startProcess(name, self, append([]string{command}, addrs...)...)
 }
 
-func (b *backendSet) started(p *process, err error) error {
+func (b *backendSet) startProcess(name, path string, args ...string) (*process, error) {
+	p, err := startProcess(name, nil, path, args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.processes = append(b.processes, p)
-	b.about = strings.TrimPrefix(b.about+", "+p.name, ", ")
-	return nil
+	b.about = strings.TrimPrefix(b.about+", "+name, ", ")
+	return p, nil
 }
 
 // backendMain serves theBody over HTTP/1 and HTTP/2 on addrs until it is

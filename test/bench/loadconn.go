@@ -9,16 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A wire is what is spoken on one connection. Nothing of it waits.
-type wire interface {
-	// request appends a request to out, and names the stream of its answer.
-	request(out []byte) ([]byte, uint32, error)
-	// take reads what is whole at the start of in and returns how much that
-	// was. It tells done of every answer, and appends to out what has to be
-	// said in return. After an error the connection is of no more use.
-	take(in, out []byte, done func(stream uint32, failure error) error) (n int, _ []byte, err error)
-}
-
 // A conn is one connection.
 type conn struct {
 	fd      int
