@@ -40,7 +40,7 @@ func (p *Proxy) assemble(ctx context.Context) {
 	out.Resolve = p.snapshot.resolve
 	out.Opaque = p.passOpaque
 	p.outbound2 = newH2(ctx, out, p.epoch)
-	out.HTTP2 = p.outbound2.Serve
+	out.HTTP2, out.Translate = p.outbound2.Serve, p.outbound2.ServeHTTP1
 	p.outbound = h1.NewServer(ctx, out, p.epoch)
 
 	if p.cfg.Inbound == "" {
@@ -56,7 +56,7 @@ func (p *Proxy) assemble(ctx context.Context) {
 	}
 	in.Opaque = p.opaqueInbound
 	p.inbound2 = newH2(ctx, in, p.epoch)
-	in.HTTP2 = p.inbound2.Serve
+	in.HTTP2, in.Translate = p.inbound2.Serve, p.inbound2.ServeHTTP1
 	app = p.appAuthority()
 	p.inbound = h1.NewServer(ctx, in, p.epoch)
 }
@@ -100,7 +100,7 @@ func (p *Proxy) appAuthority() *call.Authority {
 // pools are the connections to an endpoint, of both kinds of HTTP.
 func pools(srv *h2.Server, maxConns uint32) *pool.Pair {
 	pair := h1.NewPool(maxConns)
-	pair.Shared = srv.NewPool()
+	pair.Shared = srv.NewPool(maxConns)
 	return pair
 }
 

@@ -230,6 +230,9 @@ func (c *Call) backoff() time.Duration {
 	return time.Duration(rand.Int64N(int64(top) + 1))
 }
 
+// Protocol is what the endpoints of the call's cluster speak.
+func (c *Call) Protocol() resource.Protocol { return c.view.Protocol }
+
 // Pending asks for a place among those who wait for a connection; Unpend
 // gives it back.
 func (c *Call) Pending() bool { return c.view.pending.Acquire() }

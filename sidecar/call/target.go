@@ -183,6 +183,17 @@ func (v *view) endpoints(c *Cluster, old *view, assigned bool) (gone []*endpoint
 // Config is the cluster's configuration of now.
 func (c *Cluster) Config() resource.Cluster { return c.view.Load().Cluster }
 
+// Speaks reports whether the endpoints of one of the route's clusters speak
+// this protocol, by configuration.
+func (r *Route) Speaks(p resource.Protocol) bool {
+	for _, c := range r.Clusters {
+		if c.view.Load().Protocol == p {
+			return true
+		}
+	}
+	return false
+}
+
 // Endpoints is the cluster's set of now.
 func (c *Cluster) Endpoints() []*endpoint.Endpoint {
 	if v := c.view.Load(); v != nil {

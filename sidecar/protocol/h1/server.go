@@ -34,6 +34,10 @@ type Config struct {
 	// HTTP2 takes a connection that opens with HTTP/2's preface, and the bytes
 	// read of it, and returns when it has ended. nil: as Opaque does.
 	HTTP2 func(c *net.TCPConn, original netip.AddrPort, first []byte)
+	// Translate takes a connection whose next request, of which all bytes are
+	// first, is to a service that speaks HTTP/2, and returns when it has ended.
+	// nil: such a service is called in HTTP/1.1.
+	Translate func(c *net.TCPConn, original netip.AddrPort, first []byte)
 	// Original finds where a connection was going before it was redirected.
 	Original func(*net.TCPConn) (netip.AddrPort, bool)
 	// Relay copies between two connections until both are done, and closes both.

@@ -240,8 +240,7 @@ func (s *session) sniff() bool {
 			if s.srv.HTTP2 == nil {
 				return s.notHTTP()
 			}
-			s.tunnel.http2 = true
-			s.opaque()
+			s.give(s.srv.HTTP2)
 			return false
 		default:
 			return s.notHTTP()

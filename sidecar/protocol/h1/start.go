@@ -63,6 +63,10 @@ func (s *session) begin(a *call.Authority, now int64) {
 		s.reply(404, stats.ErrDestinationNotFound, "no route of "+name+" matches the path", false)
 		return
 	}
+	if s.srv.Translate != nil && route.Speaks(resource.ProtocolHTTP2) {
+		s.give(s.srv.Translate)
+		return
+	}
 	parent, has := s.parent()
 	err := s.call.Begin(s.srv.Tracer, route, parent, has, now)
 	s.inCall = true

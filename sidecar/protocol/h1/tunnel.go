@@ -2,6 +2,8 @@ package h1
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"time"
 
 	raw "github.com/meshd/meshd/sidecar/protocol/socket"
@@ -19,8 +21,11 @@ type tunnel struct {
 	toA     []byte        // the head that the client has not got yet
 	stop    context.CancelFunc
 	stopped bool
-	http2   bool // for Config.HTTP2
+	taker   taker // who takes the client connection; nil: Config.Opaque
 }
+
+// A taker takes a connection over and returns when it has ended.
+type taker = func(c *net.TCPConn, original netip.AddrPort, first []byte)
 
 // cut ends a tunnel from outside, with the session's lock held.
 func (t *tunnel) cut() {
@@ -31,7 +36,10 @@ func (t *tunnel) cut() {
 }
 
 // opaque gives the client connection away.
-func (s *session) opaque() {
+func (s *session) opaque() { s.give(nil) }
+
+func (s *session) give(to taker) {
+	s.tunnel.taker = to
 	s.state = stTunnel
 	s.takeLeftovers(nil)
 	_ = s.down.Conn.SetReadDeadline(raw.Past)
@@ -94,8 +102,8 @@ func (s *session) runTunnel() {
 	defer stop()
 	if t.up == nil {
 		_ = s.down.Conn.SetReadDeadline(time.Time{})
-		if t.http2 {
-			s.srv.HTTP2(s.down.Conn, s.original, t.fromA)
+		if t.taker != nil {
+			t.taker(s.down.Conn, s.original, t.fromA)
 			return
 		}
 		s.srv.Stats.Passthrough.Inc()

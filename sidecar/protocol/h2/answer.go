@@ -143,6 +143,21 @@ func (s *stream) gotTrailers(l *leg, b *block) problem {
 	if wrong != "" {
 		return problem{l.id, codeProtocol, wrong}
 	}
+	s.trailing(l, &h)
+	return problem{}
+}
+
+// trailed takes the trailers of a message that came over HTTP/1.1.
+func (s *stream) trailed(l *leg, fields []hpack.HeaderField) {
+	var h head
+	if h.take(fields, kindTrailers) != "" {
+		h = head{loadAt: -1, grpcStatus: -1} // they are of no use to HTTP/2
+	}
+	s.trailing(l, &h)
+}
+
+// trailing goes on with trailers.
+func (s *stream) trailing(l *leg, h *head) {
 	l.inEnd = true
 	l.trailers = h.fields
 	if l.trailers == nil {
@@ -150,13 +165,12 @@ func (s *stream) gotTrailers(l *leg, b *block) problem {
 	}
 	if l == &s.up {
 		if s.req.grpc {
-			s.outcome = s.rpcOutcome(&h, true)
+			s.outcome = s.rpcOutcome(h, true)
 		}
-		s.report(&h)
+		s.report(h)
 	}
 	s.move(s.other(l))
 	s.settle(l)
-	return problem{}
 }
 
 // ended follows the last byte of the answer.

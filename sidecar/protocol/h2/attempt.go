@@ -6,6 +6,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
@@ -123,13 +124,32 @@ func (s *stream) nextAttempt() {
 		return
 	}
 	s.armCall()
-	if !sharedOf(ep).join(s) {
+	s.connect(ep)
+}
+
+// connect gets a connection to ep of the protocol that it speaks: by the
+// cluster's configuration, or else the client's own.
+func (s *stream) connect(ep *endpoint.Endpoint) {
+	join := sharedOf(ep).join
+	switch s.call.Protocol() {
+	case resource.ProtocolHTTP1:
+		join = sharedOf(ep).join1
+	case resource.ProtocolAuto:
+		if s.down.c == nil {
+			join = sharedOf(ep).join1
+		}
+	}
+	if !join(s) {
 		s.attemptFailed(stats.ErrConnectionLimitReached, stats.RetryConnectFailure, false)
 	}
 }
 
 // attach sends what there is of the request on a connection.
 func (s *stream) attach(c *conn) {
+	if s.req.protocol != "" && !c.connect {
+		s.noConnect()
+		return
+	}
 	c.lastID += 2
 	id := c.lastID - 1
 	if id > maxWindow-1000 {
@@ -142,13 +162,9 @@ func (s *stream) attach(c *conn) {
 	c.streams[id] = l
 	s.offered = true
 	s.keptAt = 0
-	if s.req.protocol != "" && !c.connect {
-		s.attemptFailed(stats.ErrHTTPUpgradeFailed, stats.RetryReset, false)
-		return
-	}
 	end := s.down.inEnd && len(s.kept) == 0 && len(s.down.in) == 0 && s.down.trailers == nil && !s.overflow
 	at := c.startHead(id, end)
-	s.requestHead(c)
+	s.requestFields(c.field)
 	c.endHead(at)
 	if end {
 		c.ended(l)
@@ -158,8 +174,17 @@ func (s *stream) attach(c *conn) {
 	s.move(l)
 }
 
-// requestHead encodes the request as the next hop gets it.
-func (s *stream) requestHead(c *conn) {
+// noConnect follows an endpoint that takes no extended CONNECT. Where nothing
+// says that it speaks HTTP/2 only, it may take an Upgrade.
+func (s *stream) noConnect() {
+	if s.call.Protocol() == resource.ProtocolAuto && sharedOf(s.call.Endpoint()).join1(s) {
+		return
+	}
+	s.attemptFailed(stats.ErrHTTPUpgradeFailed, stats.RetryReset, false)
+}
+
+// requestFields tells the request's fields as the next hop gets them.
+func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 	r := &s.req
 	traced := !s.srv.Tracer.Off
 	for i := range r.fields {
@@ -171,29 +196,29 @@ func (s *stream) requestHead(c *conn) {
 		case traced && r.traces > 1 && r.fields[i].Name == "traceparent":
 			continue
 		}
-		c.field(r.fields[i])
+		tell(r.fields[i])
 	}
 	if traced {
 		var b [tracing.TraceparentLen]byte
 		// Never indexed: it is new with each call and would only push others
 		// out of the peer's table.
-		c.field(hpack.HeaderField{Name: "traceparent", Value: string(s.call.Context.AppendTraceparent(b[:0])), Sensitive: true})
+		tell(hpack.HeaderField{Name: "traceparent", Value: string(s.call.Context.AppendTraceparent(b[:0])), Sensitive: true})
 	}
 	if s.rpcEnd != 0 {
 		var b [16]byte
 		left := grpc.AppendTimeout(b[:0], time.Duration(s.rpcEnd-s.srv.now))
-		c.field(hpack.HeaderField{Name: "grpc-timeout", Value: string(left), Sensitive: true})
+		tell(hpack.HeaderField{Name: "grpc-timeout", Value: string(left), Sensitive: true})
 	}
 	route := s.call.Route
 	if route.Via {
-		c.field(hpack.HeaderField{Name: "via", Value: "2 meshd"})
+		tell(hpack.HeaderField{Name: "via", Value: "2 meshd"})
 	}
 	switch route.Forwarded {
 	case resource.ForwardedX:
-		c.field(hpack.HeaderField{Name: "x-forwarded-for", Value: s.peer})
-		c.field(hpack.HeaderField{Name: "x-forwarded-proto", Value: "http"})
+		tell(hpack.HeaderField{Name: "x-forwarded-for", Value: s.peer})
+		tell(hpack.HeaderField{Name: "x-forwarded-proto", Value: "http"})
 	case resource.ForwardedRFC7239:
-		c.field(hpack.HeaderField{Name: "forwarded", Value: forwarded(s.peer, r.authority)})
+		tell(hpack.HeaderField{Name: "forwarded", Value: forwarded(s.peer, r.authority)})
 	}
 }
 
@@ -254,8 +279,5 @@ func (s *stream) wasRefused() {
 	s.call.Route.Service.Retry(stats.RetryIdleReset)
 	s.drop(&s.up)
 	s.seq++
-	ep := s.call.Endpoint()
-	if !sharedOf(ep).join(s) {
-		s.attemptFailed(stats.ErrConnectionLimitReached, stats.RetryConnectFailure, false)
-	}
+	s.connect(s.call.Endpoint())
 }

@@ -21,13 +21,19 @@ type shared struct {
 	dialing int
 	queue   []*waiter
 	closed  bool // the endpoint has left its cluster
+	max     int  // connections of each kind; 0: no cap
+	one     exclusive
 }
 
 // A waiter is a stream that waits for a connection.
-type waiter struct{ s *stream }
+type waiter struct {
+	s   *stream
+	one bool // of HTTP/1.1
+}
 
-// NewPool makes what the Shared of an endpoint's pool.Pair is.
-func (srv *Server) NewPool() any { return &shared{srv: srv} }
+// NewPool makes what the Shared of an endpoint's pool.Pair is, with room for
+// so many connections of each kind; 0 is no cap but that of Limits.
+func (srv *Server) NewPool(maxConns uint32) any { return &shared{srv: srv, max: int(maxConns)} }
 
 // sharedOf finds the connections to an endpoint.
 func sharedOf(ep *endpoint.Endpoint) *shared {
@@ -49,7 +55,8 @@ func (p *shared) best() (best *conn) {
 func (c *conn) congested() bool { return c.stuck != 0 || len(c.waiting) > 0 && c.sendWindow <= 0 }
 
 func (p *shared) room() bool {
-	return len(p.conns)+p.dialing < p.srv.Limits.Connections
+	n := len(p.conns) + p.dialing
+	return n < p.srv.Limits.Connections && (p.max == 0 || n < p.max)
 }
 
 // join gives s a connection, now or when there is one; false: too many wait.
@@ -74,7 +81,7 @@ func (p *shared) join(s *stream) bool {
 	if !s.call.Pending() {
 		return false
 	}
-	s.wait = &waiter{s}
+	s.wait = &waiter{s: s}
 	p.queue = append(p.queue, s.wait)
 	if p.room() && len(p.queue) > p.dialing*streamsBeforeAllowed {
 		p.dial(s)
@@ -84,9 +91,13 @@ func (p *shared) join(s *stream) bool {
 
 // leave takes a stream out of the queue.
 func (p *shared) leave(s *stream) {
-	for i, w := range p.queue {
+	queue := &p.queue
+	if s.wait.one {
+		queue = &p.one.queue
+	}
+	for i, w := range *queue {
 		if w == s.wait {
-			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+			*queue = append((*queue)[:i], (*queue)[i+1:]...)
 			break
 		}
 	}
@@ -110,30 +121,40 @@ func (p *shared) serve() {
 	p.queue = nil
 }
 
-// dial opens a connection, to the endpoint of s.
+// dial opens a shared connection, to the endpoint of s.
 func (p *shared) dial(s *stream) {
 	p.dialing++
+	until := int64(time.Since(p.srv.epoch) + s.call.ConnectTimeout())
+	p.open(s, func(nc *net.TCPConn) (*link, error) {
+		c, err := newConn(p.srv, nc)
+		if err != nil {
+			return nil, err
+		}
+		c.client, c.pool, c.settleBy = true, p, until
+		return &c.link, nil
+	}, func(e stats.ErrorType) {
+		p.dialing--
+		p.failed(e)
+	})
+}
+
+// open dials, in a goroutine that becomes the connection's.
+func (p *shared) open(s *stream, make func(*net.TCPConn) (*link, error), failed func(stats.ErrorType)) {
 	srv, addr, timeout := p.srv, s.call.Endpoint().Address, s.call.ConnectTimeout()
 	srv.work.Go(func() {
 		d := srv.Dialer
 		d.Timeout = timeout
-		began := time.Now()
 		nc, err := d.DialContext(srv.ctx, "tcp", addr)
-		var c *conn
+		var c *link
 		if err == nil {
-			if c, err = newConn(srv, nc.(*net.TCPConn)); err != nil {
+			if c, err = make(nc.(*net.TCPConn)); err != nil {
 				_ = nc.Close()
 			}
 		}
 		if err != nil {
-			srv.event(nil, func() {
-				p.dialing--
-				p.failed(h1.DialError(err))
-			})
+			srv.event(nil, func() { failed(h1.DialError(err)) })
 			return
 		}
-		c.client, c.pool = true, p
-		c.settleBy = int64(time.Since(srv.epoch)+timeout) - int64(time.Since(began))
 		srv.Stats.Upstream.Add(1)
 		defer srv.Stats.Upstream.Add(-1)
 		c.run()
@@ -216,6 +237,9 @@ func Retire(ep *endpoint.Endpoint) {
 				c.fail(problem{0, codeNone, ""})
 			}
 		}
+		for _, c := range slices.Clone(p.one.idle) {
+			c.bury(stats.ErrNone)
+		}
 	})
 }
 
@@ -233,6 +257,11 @@ func Sweep(ep *endpoint.Endpoint, limit time.Duration) {
 				c.fail(problem{0, codeNone, "idle"})
 			}
 		}
+		for _, c := range slices.Clone(p.one.idle) {
+			if p.srv.now-c.idleSince > int64(limit) {
+				c.bury(stats.ErrNone)
+			}
+		}
 	})
 }
 
@@ -244,7 +273,8 @@ func PoolStats(ep *endpoint.Endpoint) (out pool.Stats) {
 	}
 	p.srv.mu.Lock()
 	defer p.srv.mu.Unlock()
-	out.Open, out.Waiting = len(p.conns), len(p.queue)
+	out.Open, out.Waiting = len(p.conns)+p.one.open, len(p.queue)+len(p.one.queue)
+	out.Idle = len(p.one.idle)
 	for _, c := range p.conns {
 		if len(c.streams) == 0 {
 			out.Idle++

@@ -19,6 +19,15 @@ func (s *stream) malformed(string) {
 	s.over()
 }
 
+// malformedBody ends a call whose content turned out to be malformed.
+func (s *stream) malformedBody() {
+	if s.committed {
+		s.cut(stats.ErrHTTPRequestError, codeProtocol)
+		return
+	}
+	s.reply(400, stats.ErrHTTPRequestError, "the request's content is malformed")
+}
+
 // refuse answers a request that does not become a call.
 func (s *stream) refuse(status int, detail string) {
 	s.srv.Stats.Malformed.Inc()

@@ -65,7 +65,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 	r.cluster = &call.Cluster{Name: "test", Now: now,
 		Factory: func(resource.Cluster, resource.Endpoint) any {
 			pair := h1.NewPool(0)
-			pair.Shared = r.srv.NewPool()
+			pair.Shared = r.srv.NewPool(0)
 			return pair
 		},
 		Retire: func(ep *endpoint.Endpoint) { Retire(ep) },
