@@ -369,11 +369,11 @@ func (p *Proxy) dump() any {
 		d := clusterDump{Name: c.Name, Balancer: cfg.Balancer}
 		d.Active, d.Pending = c.InUse()
 		for _, ep := range c.Endpoints() {
-			s := h1.PoolStats(ep)
+			s, shared := h1.PoolStats(ep), h2.PoolStats(ep)
 			d.Endpoints = append(d.Endpoints, endpointDump{
 				Address: ep.Address, ID: ep.ID, Breaker: ep.Breaker.State().String(), Weight: ep.Weight,
 				InFlight: ep.Load.InFlight(), LatencyMs: float64(ep.Load.Latency()) / float64(time.Millisecond),
-				Open: s.Open, Idle: s.Idle, Waiting: s.Waiting,
+				Open: s.Open + shared.Open, Idle: s.Idle + shared.Idle, Waiting: s.Waiting + shared.Waiting,
 			})
 			if report, age, ok := ep.Reported.Get(p.now()); ok {
 				d.Endpoints[len(d.Endpoints)-1].Reported = &reportDump{report, float64(age) / float64(time.Millisecond)}
