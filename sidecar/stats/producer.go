@@ -26,6 +26,7 @@ func (r *Registry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	p.side("client", snap.Client, true)
 	p.side("server", snap.Server, false)
 	p.clients(snap.Client)
+	p.tcp(snap)
 	p.process(snap)
 	return []metricdata.ScopeMetrics{{
 		Scope:   instrumentation.Scope{Name: ScopeName},

@@ -29,6 +29,7 @@ func (r *Registry) WritePrometheus(w io.Writer) error {
 	p.side("client", snap.Client, true)
 	p.side("server", snap.Server, false)
 	p.clients(snap.Client)
+	p.tcp(snap)
 
 	p.head("meshd_connections", "gauge", "Open connections.")
 	p.sample("meshd_connections", float64(snap.Connections.Downstream), "meshd_side", "downstream")

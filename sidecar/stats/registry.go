@@ -26,6 +26,8 @@ type Registry struct {
 	// Passthrough counts connections and calls to what the mesh does not know.
 	Passthrough Counter
 
+	refused [errorTypes]Counter
+
 	start time.Time
 	now   func() time.Time
 

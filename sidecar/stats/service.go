@@ -109,6 +109,7 @@ type Service struct {
 	retries   [retryReasons]Counter
 	denied    Counter
 	endpoints atomic.Pointer[func() []EndpointStat]
+	tcp       atomic.Pointer[TCP]
 
 	mu     sync.Mutex // guards routes and order; never held while recording
 	routes map[string]*Route
@@ -175,6 +176,7 @@ func (s *Service) snapshot() ServiceSnapshot {
 		Active:        s.Active.Value(),
 		RetriesDenied: s.denied.Value(),
 		IdleResets:    s.retries[RetryIdleReset].Value(),
+		TCP:           s.tcp.Load().snapshot(),
 	}
 	for reason := range RetryIdleReset {
 		if n := s.retries[reason].Value(); n > 0 {

@@ -11,6 +11,7 @@ type Snapshot struct {
 	Panics      uint64            `json:"panics"`
 	Malformed   uint64            `json:"malformedRequests"`
 	Passthrough uint64            `json:"passthrough"`
+	Refused     map[string]uint64 `json:"refusedConnections,omitempty"` // by error
 	Client      []ServiceSnapshot `json:"client"`
 	Server      []ServiceSnapshot `json:"server"`
 }
@@ -31,6 +32,7 @@ type ServiceSnapshot struct {
 	BreakersOpen  int               `json:"breakersOpen"` // open or half open
 	Endpoints     []EndpointStat    `json:"endpoints,omitempty"`
 	Series        []Series          `json:"series,omitempty"`
+	TCP           *TCPSnapshot      `json:"tcp,omitempty"`
 }
 
 // A Series is the calls of one route that ended in one way. Status is 0 when
@@ -65,6 +67,7 @@ func (r *Registry) Snapshot() Snapshot {
 		Panics:      r.Panics.Value(),
 		Malformed:   r.Malformed.Value(),
 		Passthrough: r.Passthrough.Value(),
+		Refused:     r.refusals(),
 		Client:      snapshots(clients),
 		Server:      snapshots(servers),
 	}
