@@ -23,6 +23,7 @@ const (
 	ClientPort         = semconv.ClientPortKey
 	NetworkPeerAddress = semconv.NetworkPeerAddressKey
 	NetworkPeerPort    = semconv.NetworkPeerPortKey
+	NetworkTransport   = semconv.NetworkTransportKey       // "tcp"
 	NetworkVersion     = semconv.NetworkProtocolVersionKey // "1.1", "2"
 	UserAgent          = semconv.UserAgentOriginalKey
 	ErrorType          = semconv.ErrorTypeKey
@@ -36,9 +37,11 @@ const (
 
 // The attributes of our own.
 const (
-	MeshService     = attribute.Key("meshd.service")      // "default/checkout:8080"
-	MeshRoute       = attribute.Key("meshd.route")        // the route's name
-	MeshEndpointID  = attribute.Key("meshd.endpoint.id")  // the instance's name
+	MeshService     = attribute.Key("meshd.service")     // "default/checkout:8080"
+	MeshRoute       = attribute.Key("meshd.route")       // the route's name
+	MeshEndpointID  = attribute.Key("meshd.endpoint.id") // the instance's name
+	MeshSent        = attribute.Key("meshd.bytes.sent")  // of a connection, to its service; of a server's, to its caller
+	MeshReceived    = attribute.Key("meshd.bytes.received")
 	MeshRetryReason = attribute.Key("meshd.retry.reason") // as in the metric meshd.client.retries
 )
 

@@ -44,12 +44,20 @@ type Call struct {
 	ticket   breaker.Ticket
 	began    int64 // of the attempt
 	picked   bool  // an attempt is under way
+	open     bool  // the attempt is an open connection: connection.go
+	judged   bool  // the breaker has had its verdict on that
 	span     *record
 }
 
 // Begin starts a call on a route. A result other than stats.ErrNone says that
 // it may not go on; End is due all the same.
 func (c *Call) Begin(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) stats.ErrorType {
+	c.start(t, r, parent, hasParent, now)
+	r.Service.Active.Add(1)
+	return c.admit()
+}
+
+func (c *Call) start(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) {
 	*c = Call{Route: r, Start: now, tracer: t}
 	if !t.Off {
 		c.Context = t.Sampler.Start(parent, hasParent, r.TraceRatio)
@@ -57,8 +65,11 @@ func (c *Call) Begin(t *Tracer, r *Route, parent tracing.SpanContext, hasParent 
 	if c.Context.Sampled() {
 		c.span = &record{call: c.Context, parent: parent}
 	}
-	r.Service.Active.Add(1)
-	cl := r.cluster()
+}
+
+// admit takes the call's place in its cluster.
+func (c *Call) admit() stats.ErrorType {
+	cl := c.Route.cluster()
 	if cl == nil {
 		return stats.ErrDestinationNotFound
 	}
@@ -252,12 +263,17 @@ func (c *Call) ConnectTimeout() time.Duration {
 // as stats.GRPC has it where it got a grpc-status), and why the proxy answered by itself when it did, or ErrClientClosed.
 func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 	c.Route.Service.Active.Add(-1)
-	if c.admitted {
-		c.view.requests.Release()
-	}
 	c.Route.Stats.Record(status, errType, time.Duration(now-c.Start))
 	if c.span != nil {
 		c.span.end(c, now, status, errType)
+	}
+	c.release()
+}
+
+// release gives back what the call holds.
+func (c *Call) release() {
+	if c.admitted {
+		c.view.requests.Release()
 	}
 	c.view, c.Route, c.span = nil, nil, nil
 	clear(c.tried[:c.attempts])

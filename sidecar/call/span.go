@@ -26,6 +26,7 @@ type record struct {
 	peer       string
 	version    string // of HTTP, as the caller speaks it
 	rpc        bool   // it is gRPC
+	tcp        bool   // it is a connection: connection.go
 	traceState string
 	try        tracing.SpanContext // of the attempt under way
 	events     []tracing.Event
@@ -64,7 +65,10 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
 	}
 	if n := c.attempts - 1; n > 0 {
-		attrs = append(attrs, tracing.HTTPResendCount.Int(n), tracing.MeshRetryReason.String(r.reason))
+		attrs = append(attrs, tracing.MeshRetryReason.String(r.reason))
+		if !r.tcp {
+			attrs = append(attrs, tracing.HTTPResendCount.Int(n))
+		}
 	}
 	attrs, failed := outcome(attrs, status, e, false)
 	c.tracer.Emit(tracing.Span{
@@ -112,6 +116,9 @@ func (r *record) name(to *Route) string {
 	if r.rpc {
 		return rpcName(r.path)
 	}
+	if r.tcp {
+		return connectionName(to)
+	}
 	return tracing.SpanName(r.method, to.Name)
 }
 
@@ -129,6 +136,9 @@ func (r *record) common(c *Call) []attribute.KeyValue {
 	}
 	if r.rpc {
 		return rpcAttributes(attrs, r.path)
+	}
+	if r.tcp {
+		return append(attrs, tracing.NetworkTransport.String("tcp"))
 	}
 	method, known := tracing.Method(r.method)
 	attrs = append(attrs, method)

@@ -128,18 +128,25 @@ func (l *Load) Start() { l.inflight.Add(1) }
 // Done ends an attempt with an outcome: failed, or how long it took to the
 // head of its response.
 func (l *Load) Done(now int64, latency time.Duration, failed bool) {
+	l.Observe(now, latency, failed)
+	l.inflight.Add(-1)
+}
+
+// Observe adds an outcome while the attempt goes on: a connection is priced by
+// how long it took to open, not by how long it lasts. The attempt then ends by
+// Cancel.
+func (l *Load) Observe(now int64, latency time.Duration, failed bool) {
 	tick, ns := tickOf(now), float64(max(latency, 1))
 	for {
 		old := l.packed.Load()
 		next := unpack(old).after(tick, ns, failed).pack()
 		if next == old || l.packed.CompareAndSwap(old, next) {
-			break
+			return
 		}
 	}
-	l.inflight.Add(-1)
 }
 
-// Cancel ends an attempt that says nothing about the endpoint.
+// Cancel ends an attempt that says nothing more about the endpoint.
 func (l *Load) Cancel() { l.inflight.Add(-1) }
 
 // InFlight is the number of attempts started and not ended.
