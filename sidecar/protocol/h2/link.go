@@ -129,7 +129,12 @@ func (c *link) read() {
 		return
 	}
 	c.reading, c.again = true, true
-	defer c.doneReading()
+	done := false
+	defer func() {
+		if !done { // a panic
+			c.doneReading()
+		}
+	}()
 	if len(c.first) > 0 { // read before we were
 		c.hold()
 		c.in = append(c.in, c.first...)
@@ -138,7 +143,7 @@ func (c *link) read() {
 	} else if len(c.in) > 0 {
 		c.k.handle() // it was paused
 	}
-	for c.again && !c.Dead() && !c.k.paused() {
+	for c.goOn() {
 		c.again = false
 		c.hold()
 		room := c.buf[len(c.in):]
@@ -160,7 +165,18 @@ func (c *link) read() {
 			c.k.eof()
 		}
 	}
-	srv.flush()
+}
+
+// goOn reports whether read shall go on. What there is to be written is out
+// when it says no: the lock is given back for that, and an edge that came then,
+// or the end of a pause, was noticed by nobody else.
+func (c *link) goOn() bool {
+	may := func() bool { return c.again && !c.Dead() && !c.k.paused() }
+	if may() {
+		return true
+	}
+	c.srv.flush()
+	return may()
 }
 
 // doneReading ends read. It runs before the lock is given back.
@@ -271,9 +287,12 @@ func (c *link) await() {
 	})
 	srv.event(c, func() {
 		c.flushing = false
-		if !c.Dead() {
+		switch {
+		case c.Dead():
+		case len(c.out) > 0:
+			c.writable() // it came since, and who brought it left it to us
+		default:
 			c.unstuck()
-			c.resume() // it may have been stopped by outStop
 		}
 	})
 }
@@ -308,6 +327,9 @@ func (c *link) unstuck() {
 		c.k.bury(stats.ErrNone)
 	default:
 		c.k.drained()
+		if c.again && !c.reading && !c.k.paused() { // it was paused for what was to be written
+			c.resume()
+		}
 	}
 }
 

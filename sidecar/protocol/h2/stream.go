@@ -174,9 +174,6 @@ func (s *stream) received(l *leg, p []byte, end bool) {
 	if l.trailers == nil && len(l.in) == 0 && s.ready(s.other(l)) {
 		n := s.pass(l, p)
 		p = p[n:]
-		if l.closed && len(p) == 0 {
-			return
-		}
 	}
 	if len(p) > 0 {
 		l.in = append(l.in, p...)
