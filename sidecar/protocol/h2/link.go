@@ -129,18 +129,14 @@ func (c *link) read() {
 		return
 	}
 	c.reading, c.again = true, true
-	done := false
-	defer func() {
-		if !done { // a panic
-			c.doneReading()
-		}
-	}()
+	defer c.doneReading()
 	if len(c.first) > 0 { // read before we were
 		c.hold()
 		c.in = append(c.in, c.first...)
 		c.first = nil
 		c.k.handle()
 	} else if len(c.in) > 0 {
+		c.hold()
 		c.k.handle() // it was paused
 	}
 	for c.goOn() {
@@ -179,11 +175,14 @@ func (c *link) goOn() bool {
 	return may()
 }
 
-// doneReading ends read. It runs before the lock is given back.
+// doneReading ends read. It runs before the lock is given back. What is not
+// complete is kept in as many bytes as it has: a peer shall not hold a whole
+// buffer with the first byte of a frame.
 func (c *link) doneReading() {
-	if len(c.in) == 0 && c.buf != nil {
+	if c.buf != nil {
+		c.in = append([]byte(nil), c.in...)
 		readBuffers.Put(c.buf)
-		c.buf, c.in = nil, nil
+		c.buf = nil
 	}
 	c.reading = false
 }
@@ -201,7 +200,7 @@ func (c *link) resume() {
 func (c *link) hold() {
 	if c.buf == nil {
 		c.buf = readBuffers.Get().(*[readSize]byte)
-		c.in = c.buf[:0]
+		c.in = c.buf[:copy(c.buf[:], c.in)]
 	}
 }
 

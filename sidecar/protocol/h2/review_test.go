@@ -1,0 +1,105 @@
+package h2
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// raw is a client that speaks frames.
+type raw struct {
+	t testing.TB
+	net.Conn
+	*http2.Framer
+}
+
+func (r *rig) raw(settings ...http2.Setting) *raw {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, preface)
+	k := &raw{r.t, c, http2.NewFramer(c, c)}
+	k.AllowIllegalWrites = true
+	_ = k.WriteSettings(settings...)
+	return k
+}
+
+// until reads frames until one is wanted.
+func (k *raw) until(want func(http2.Frame) bool) http2.Frame {
+	k.t.Helper()
+	for {
+		f, err := k.ReadFrame()
+		if err != nil {
+			k.t.Fatal("the frame that was waited for did not come: ", err)
+		}
+		if want(f) {
+			return f
+		}
+	}
+}
+
+// chatty is a codec with more to say than may wait, to whatever it reads.
+type chatty struct {
+	link
+	got int
+}
+
+func (c *chatty) begin() {}
+func (c *chatty) handle() {
+	c.got += len(c.in)
+	c.rest(nil)
+	c.writable()
+	c.out = append(c.out, make([]byte, outStop)...)
+}
+func (c *chatty) paused() bool         { return len(c.out) >= outStop }
+func (c *chatty) eof()                 { c.lost() }
+func (c *chatty) lost()                { c.bury(stats.ErrNone) }
+func (c *chatty) drained()             {}
+func (c *chatty) bury(stats.ErrorType) { c.Shut() }
+func (c *chatty) drain()               {}
+func (c *chatty) sweep()               {}
+
+// Reading that was paused goes on once what there was to be written is out,
+// whoever wrote it.
+func TestPausedReadingGoesOn(t *testing.T) {
+	r := newRig(t, options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	peer, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	// All of it is there before the first read: no other edge will come.
+	const size = 4 * readSize
+	if _, err := peer.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &chatty{}
+	if err := c.init(r.srv, c, nc.(*net.TCPConn)); err != nil {
+		t.Fatal(err)
+	}
+	r.srv.work.Go(c.run)
+	_ = peer.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.CopyN(io.Discard, peer, size/readSize*outStop); err != nil {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		t.Fatalf("%d of %d bytes were read: %v", c.got, size, err)
+	}
+}
