@@ -23,6 +23,7 @@ type serviceStatus struct {
 	Name      string           `json:"name"`
 	Namespace string           `json:"namespace"`
 	Port      uint16           `json:"port"`
+	Protocol  string           `json:"protocol"`
 	Source    string           `json:"source"` // the object's, or "registry" if only instances name it
 	Instances []instanceStatus `json:"instances"`
 }
@@ -94,6 +95,7 @@ func (p *picture) services(now time.Time) []serviceStatus {
 			s.Instances = append(s.Instances, st)
 		}
 		if b, ok := p.state.Service(k); ok {
+			s.Protocol = b.Policy.Protocol.String()
 			for _, e := range b.Endpoints {
 				if known[e.Addr.String()] {
 					continue

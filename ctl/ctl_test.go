@@ -59,11 +59,11 @@ func filled(t *testing.T) *ctltest.Meshd {
 	m.Status = api.Status{
 		Version: "v0.2.0", UptimeSeconds: 190,
 		Services: []api.Service{
-			{Name: "checkout", Namespace: "default", Port: 8080, Source: "registry", Instances: []api.Instance{
+			{Name: "checkout", Namespace: "default", Port: 8080, Protocol: "auto", Source: "registry", Instances: []api.Instance{
 				{ID: "checkout-0", Address: "127.0.0.1:31006", Ready: true, Admin: "127.0.0.1:31000", PID: 4711, AgeSeconds: 61},
 				{ID: "checkout-1", Address: "127.0.0.1:31016", Ready: true, Draining: true, Region: "eu", Zone: "a", PID: 4712, AgeSeconds: 3},
 			}},
-			{Name: "cart", Namespace: "shop", Port: 80, Source: "file:mesh.yaml:3"},
+			{Name: "cart", Namespace: "shop", Port: 80, Protocol: "http2", Source: "file:mesh.yaml:3"},
 		},
 		Clients: []api.XDSClient{{ID: "checkout.default/checkout-0", ConnectedSeconds: 61, Acked: 12, Nacked: 1, LastNack: "Cluster default/x:80: lb_policy RANDOM"}},
 	}

@@ -53,7 +53,7 @@ func statusTable(url string, s api.Status) []string {
 }
 
 func serviceTable(services []api.Service) []string {
-	rows := [][]string{{"NAMESPACE", "SERVICE", ">PORT", ">READY", "SOURCE"}}
+	rows := [][]string{{"NAMESPACE", "SERVICE", ">PORT", "PROTOCOL", ">READY", "SOURCE"}}
 	for _, s := range services {
 		ready := 0
 		for _, i := range s.Instances {
@@ -61,7 +61,7 @@ func serviceTable(services []api.Service) []string {
 				ready++
 			}
 		}
-		rows = append(rows, []string{s.Namespace, s.Name, strconv.Itoa(s.Port), fmt.Sprintf("%d/%d", ready, len(s.Instances)), s.Source})
+		rows = append(rows, []string{s.Namespace, s.Name, strconv.Itoa(s.Port), s.Protocol, fmt.Sprintf("%d/%d", ready, len(s.Instances)), s.Source})
 	}
 	return show.Columns(rows)
 }

@@ -28,6 +28,7 @@ type Service struct {
 	Name      string     `json:"name"`
 	Namespace string     `json:"namespace"`
 	Port      int        `json:"port"`
+	Protocol  string     `json:"protocol"` // what its instances speak: auto, http1, http2 or tcp
 	Source    string     `json:"source"`
 	Instances []Instance `json:"instances"`
 }
