@@ -6,46 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/meshd/meshd/sidecar/stats"
 )
-
-// raw is a client that speaks frames.
-type raw struct {
-	t testing.TB
-	net.Conn
-	*http2.Framer
-}
-
-func (r *rig) raw(settings ...http2.Setting) *raw {
-	r.t.Helper()
-	c, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	_, _ = io.WriteString(c, preface)
-	k := &raw{r.t, c, http2.NewFramer(c, c)}
-	k.AllowIllegalWrites = true
-	_ = k.WriteSettings(settings...)
-	return k
-}
-
-// until reads frames until one is wanted.
-func (k *raw) until(want func(http2.Frame) bool) http2.Frame {
-	k.t.Helper()
-	for {
-		f, err := k.ReadFrame()
-		if err != nil {
-			k.t.Fatal("the frame that was waited for did not come: ", err)
-		}
-		if want(f) {
-			return f
-		}
-	}
-}
 
 // chatty is a codec with more to say than may wait, to whatever it reads.
 type chatty struct {
