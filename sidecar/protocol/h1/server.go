@@ -31,6 +31,13 @@ type Config struct {
 	// Opaque takes a connection that does not speak HTTP/1, and the bytes read
 	// of it; it owns the connection. nil: such a connection gets an error.
 	Opaque func(ctx context.Context, c *net.TCPConn, original netip.AddrPort, first []byte)
+	// Peek reports that nobody looks into a connection, for where it was going
+	// (not valid: it was not redirected). Where that has to be asked, it calls
+	// opaque from any goroutine, never from within, if that is the answer; what
+	// the connection says counts until then. It is called before anything is
+	// read, with silent once more when SniffTimeout is over, and never blocks.
+	// Optional.
+	Peek func(original netip.AddrPort, silent bool, opaque func()) bool
 	// HTTP2 takes a connection that opens with HTTP/2's preface, and the bytes
 	// read of it, and returns when it has ended. nil: as Opaque does.
 	HTTP2 func(c *net.TCPConn, original netip.AddrPort, first []byte)

@@ -115,7 +115,9 @@ func (s *session) run() {
 		s.state = stSniff
 	}
 	now := s.srv.now()
-	if s.state == stSniff {
+	if s.state == stSniff && s.peek(false) {
+		s.opaque()
+	} else if s.state == stSniff {
 		s.arm(dueSniff, now+int64(s.srv.SniffTimeout), now)
 	} else {
 		s.arm(dueIdle, now+int64(s.srv.IdleTimeout), now)
@@ -215,6 +217,21 @@ func (s *session) advance() {
 // mayBeOpaque reports whether what is not HTTP is somebody's all the same.
 func (s *session) mayBeOpaque() bool {
 	return s.srv.Opaque != nil && (s.original.IsValid() || s.srv.Server)
+}
+
+// peek asks whether the connection is one that nobody looks into.
+func (s *session) peek(silent bool) bool {
+	return s.srv.Peek != nil && s.mayBeOpaque() && s.srv.Peek(s.original, silent, s.toldOpaque)
+}
+
+// toldOpaque is the answer that came later.
+func (s *session) toldOpaque() {
+	defer s.recover()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stSniff {
+		s.opaque()
+	}
 }
 
 // sniff looks at the first bytes of a connection.

@@ -54,7 +54,7 @@ func (s *session) onTimer() {
 	case dueLinger:
 		s.closeDown()
 	case dueSniff:
-		if s.original.IsValid() {
+		if s.peek(true) || s.original.IsValid() {
 			s.opaque()
 		} else {
 			// Not redirected: a client that has nothing to say yet.

@@ -106,7 +106,6 @@ func (s *session) runTunnel() {
 			t.taker(s.down.Conn, s.original, t.fromA)
 			return
 		}
-		s.srv.Stats.Passthrough.Inc()
 		s.srv.Opaque(ctx, s.down.Conn, s.original, t.fromA)
 		return
 	}
