@@ -162,11 +162,14 @@ type watched struct {
 func (w *watched) begin(t *testing.T) { w.from = process.RSS(t, w.pid); w.peak = w.from }
 func (w *watched) look(t *testing.T)  { w.peak = max(w.peak, process.RSS(t, w.pid)) }
 
-func (w *watched) judge(t *testing.T) {
+func (w *watched) judge(t *testing.T) { t.Helper(); w.within(t, rssGrowth) }
+
+// within fails the test if the process has grown by more.
+func (w *watched) within(t *testing.T, growth int64) {
 	t.Helper()
 	t.Logf("%s: RSS %.1f MB, at most %.1f MB", w.name, mb(w.from), mb(w.peak))
-	if grown := w.peak - w.from; grown > rssGrowth {
-		t.Errorf("%s grew by %.1f MB, want at most %.1f", w.name, mb(grown), mb(rssGrowth))
+	if grown := w.peak - w.from; grown > growth {
+		t.Errorf("%s grew by %.1f MB, want at most %.1f", w.name, mb(grown), mb(growth))
 	}
 }
 
