@@ -35,9 +35,9 @@ func (s *stream) begin() {
 			return
 		}
 	}
-	seq, srv := s.seq, s.srv
+	seq, srv, link := s.seq, s.srv, s.down.link
 	srv.Resolve(s.req.authority, s.original, func(a *call.Authority, e stats.ErrorType) {
-		srv.event(s.down.link, func() {
+		srv.event(link, func() {
 			switch {
 			case s.seq != seq:
 			case a == nil:
@@ -135,7 +135,7 @@ func (s *stream) connect(ep *endpoint.Endpoint) {
 	case resource.ProtocolHTTP1:
 		join = sharedOf(ep).join1
 	case resource.ProtocolAuto:
-		if s.down.c == nil {
+		if s.down.c == nil || sharedOf(ep).translates(s) {
 			join = sharedOf(ep).join1
 		}
 	}

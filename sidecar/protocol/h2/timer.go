@@ -32,7 +32,15 @@ func (s *stream) arm(what due, at int64) {
 	}
 }
 
-func (s *stream) onTimer() { s.srv.event(s.down.link, s.expire) }
+// onTimer is the timer's goroutine. Whose connection it concerns is known once
+// the lock is held: the stream may be another call's by then.
+func (s *stream) onTimer() {
+	srv := s.srv
+	srv.enter()
+	defer srv.exit(s.down.link)
+	s.expire()
+	srv.flush()
+}
 
 func (s *stream) expire() {
 	s.armed = 0
