@@ -36,7 +36,7 @@ func (s *stream) begin() {
 		}
 	}
 	seq, srv, link := s.seq, s.srv, s.down.link
-	s.srv.Resolve(s.req.authority, s.original, func(a *call.Authority, e stats.ErrorType) {
+	srv.Resolve(s.req.authority, s.original, func(a *call.Authority, e stats.ErrorType) {
 		srv.event(link, func() {
 			switch {
 			case s.seq != seq:

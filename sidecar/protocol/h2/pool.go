@@ -9,6 +9,7 @@ import (
 	"github.com/meshd/meshd/sidecar/pool"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // A shared is the connections to one endpoint that streams share. It is
@@ -23,7 +24,11 @@ type shared struct {
 	closed  bool // the endpoint has left its cluster
 	max     int  // connections of each kind; 0: no cap
 	one     exclusive
+	old     int64 // the endpoint answers HTTP/2 in HTTP/1.1: not asked again until then
 }
+
+// oldFor is how long an endpoint counts as one that speaks HTTP/1.1 only.
+const oldFor = time.Minute
 
 // A waiter is a stream that waits for a connection.
 type waiter struct {
@@ -171,8 +176,18 @@ func (p *shared) failed(e stats.ErrorType) {
 	for _, w := range queue {
 		w.s.wait = nil
 		w.s.call.Unpend()
+		if p.translates(w.s) {
+			w.s.connect(w.s.call.Endpoint())
+			continue
+		}
 		w.s.attemptFailed(e, stats.RetryConnectFailure, true)
 	}
+}
+
+// translates reports whether a call is made in HTTP/1.1 because the endpoint
+// has shown that it speaks nothing else, and nothing says that it should.
+func (p *shared) translates(s *stream) bool {
+	return p.srv.now < p.old && s.call.Protocol() == resource.ProtocolAuto && !s.req.grpc
 }
 
 // ready follows the first SETTINGS of a new connection.

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 )
 
+// oldAnswer is how a server that knows no HTTP/2 begins to answer it.
+const oldAnswer = "HTTP/1."
+
 // step handles the frame at the head of b, or what there is of a DATA frame,
 // and returns how many bytes that was; 0 when more is needed.
 func (c *conn) step(b []byte) int {
@@ -28,6 +31,10 @@ func (c *conn) step(b []byte) int {
 		c.preface = true
 		return len(preface)
 	case len(b) < frameHeader:
+		return 0
+	case c.client && !c.settled && string(b[:len(oldAnswer)]) == oldAnswer:
+		c.pool.old = c.srv.now + int64(oldFor)
+		c.fail(problem{0, codeHTTP11, "the endpoint speaks HTTP/1.1"})
 		return 0
 	}
 	length := int(b[0])<<16 | int(b[1])<<8 | int(b[2])

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -131,6 +132,17 @@ func TestHTTP2ToHTTP1(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(echo))
 	defer s.Close()
 	r := newRig(t, options{cluster: resource.Cluster{Protocol: resource.ProtocolHTTP1}}, s.Listener.Addr().String())
+	exchange(t, r.client(), "HTTP/1.1")
+}
+
+// A service that says nothing of its protocol, and an application that knows
+// HTTP/1.1 only: the first call finds out.
+func TestHTTP2ToWhatTurnsOutToBeHTTP1(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Start()
+	defer s.Close()
+	r := newRig(t, options{}, s.Listener.Addr().String())
 	exchange(t, r.client(), "HTTP/1.1")
 }
 
