@@ -73,7 +73,9 @@ func (s *stream) route(a *call.Authority) {
 		return
 	}
 	s.deadlines(now)
-	s.replay = route.Retry.Attempts > 0 && (s.req.grpc || idempotent(s.req.method))
+	// Whatever the method: an endpoint may refuse a request without having
+	// looked at it.
+	s.replay = route.Retry.BufferBytes > 0
 	s.nextAttempt()
 }
 

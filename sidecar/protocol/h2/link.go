@@ -159,6 +159,8 @@ func (c *link) read() {
 			c.k.lost()
 		case c.EOF:
 			c.k.eof()
+		case len(c.in) > 0:
+			c.k.handle() // it was resumed while we read
 		}
 	}
 }

@@ -126,16 +126,6 @@ func (srv *Server) event(c *link, f func()) {
 	srv.flush()
 }
 
-// event is a stream's, from a goroutine that has nothing to do with it: whose
-// it is may be asked only with the lock held.
-func (s *stream) event(f func()) {
-	srv := s.srv
-	srv.enter()
-	defer srv.exit(s.down.link)
-	f()
-	srv.flush()
-}
-
 // exit follows an event, with the lock held.
 func (srv *Server) exit(c *link) {
 	if p := recover(); p != nil {
