@@ -53,7 +53,7 @@ func Detect(b []byte) Kind {
 		return NeedMore
 	}
 	if b[0] == recordHandshake {
-		return tls(b)
+		return record(b)
 	}
 	if n := min(len(b), len(preface)); string(b[:n]) == preface[:n] {
 		if n == len(preface) {
@@ -105,9 +105,9 @@ const (
 	clientHello     = 0x01
 )
 
-// tls looks at the record header (type, version 3.0 to 3.4, length) and the first byte of
+// record looks at the record header (type, version 3.0 to 3.4, length) and the first byte of
 // the message.
-func tls(b []byte) Kind {
+func record(b []byte) Kind {
 	switch {
 	case len(b) > 1 && b[1] != 3, len(b) > 2 && b[2] > 4:
 		return Other
