@@ -14,6 +14,7 @@ type block struct {
 	stream   uint32 // not complete yet; 0: none is at hand
 	end      bool   // END_STREAM
 	discard  bool   // decoded for the table's sake only
+	opens    bool   // a stream
 	frames   int
 	raw      int // bytes of fragments
 	size     int // as RFC 9113 section 6.5.2 counts
@@ -71,7 +72,7 @@ func (c *conn) headers(flags byte, id uint32, p []byte) problem {
 	}
 	c.block.begin(id, flags&flagEndStream != 0, late.code != codeNone || c.ignored(id))
 	if c.streams[id] == nil && !c.client && id > c.lastID {
-		c.lastID = id
+		c.lastID, c.block.opens = id, true
 		if c.block.discard {
 			c.closedIDs.add(id, closedByUs)
 		}
@@ -152,9 +153,9 @@ func (c *conn) fragment(flags byte, p []byte) problem {
 	}
 	l := c.streams[id]
 	switch {
-	case l == nil && !c.client:
+	case b.opens:
 		return c.open(id)
-	case l == nil:
+	case l == nil: // it has ended since its trailers began
 		return problem{}
 	case l.gotHead:
 		return l.s.gotTrailers(l, b)
