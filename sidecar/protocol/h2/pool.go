@@ -24,7 +24,7 @@ type shared struct {
 	closed  bool // the endpoint has left its cluster
 	max     int  // connections of each kind; 0: no cap
 	one     exclusive
-	old     int64 // the endpoint answers HTTP/2 in HTTP/1.1: not asked again until then
+	old     int64 // the endpoint does not answer HTTP/2: not asked again until then
 }
 
 // oldFor is how long an endpoint counts as one that speaks HTTP/1.1 only.

@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 )
 
-// oldAnswer is how a server that knows no HTTP/2 begins to answer it.
-const oldAnswer = "HTTP/1."
-
 // step handles the frame at the head of b, or what there is of a DATA frame,
 // and returns how many bytes that was; 0 when more is needed.
 func (c *conn) step(b []byte) int {
@@ -32,9 +29,11 @@ func (c *conn) step(b []byte) int {
 		return len(preface)
 	case len(b) < frameHeader:
 		return 0
-	case c.client && !c.settled && string(b[:len(oldAnswer)]) == oldAnswer:
+	case c.client && !c.settled && b[3] != frameSettings:
+		// Whatever a server of HTTP/1 makes of our preface: some say "HTTP/1.1
+		// 400", some show a page without a head.
 		c.pool.old = c.srv.now + int64(oldFor)
-		c.fail(problem{0, codeHTTP11, "the endpoint speaks HTTP/1.1"})
+		c.fail(problem{0, codeHTTP11, "the endpoint does not speak HTTP/2"})
 		return 0
 	}
 	length := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
