@@ -42,10 +42,18 @@ func (c *conn) settings(flags byte, id uint32, p []byte) problem {
 	case len(p) > settingsPerFrame*6:
 		return problem{0, codeCalm, "too many settings"}
 	}
+	window := c.window
 	for ; len(p) > 0; p = p[6:] {
-		if p := c.setting(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])); p.code != codeNone {
+		id, v := binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])
+		if p := c.setting(id, v); p.code != codeNone {
 			return p
 		}
+		if id == settingWindow {
+			window = int64(v)
+		}
+	}
+	if p := c.reopen(window); p.code != codeNone {
+		return p
 	}
 	c.writable()
 	c.out = appendFrame(c.out, 0, frameSettings, flagAck, 0)
@@ -59,7 +67,7 @@ func (c *conn) settings(flags byte, id uint32, p []byte) problem {
 	if c.client {
 		c.pool.serve()
 	}
-	return c.spend(5)
+	return c.spend(5 + len(c.streams)/32)
 }
 
 func (c *conn) setting(id uint16, v uint32) problem {
@@ -76,7 +84,6 @@ func (c *conn) setting(id uint16, v uint32) problem {
 		if v > maxWindow {
 			return problem{0, codeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE is larger than a window may be"}
 		}
-		return c.reopen(int64(v))
 	case settingFrameSize:
 		if v < frameSize || v > 1<<24-1 {
 			return problem{0, codeProtocol, "SETTINGS_MAX_FRAME_SIZE is out of range"}
@@ -90,13 +97,17 @@ func (c *conn) setting(id uint16, v uint32) problem {
 	return problem{}
 }
 
-// reopen changes the windows of all streams (RFC 9113 section 6.9.2).
+// reopen changes the windows of all streams (RFC 9113 section 6.9.2), once a
+// frame: it is the one thing that a few bytes make us do for every stream.
 func (c *conn) reopen(v int64) problem {
 	more := v - c.window
+	if more == 0 {
+		return problem{}
+	}
 	c.window = v
-	for id, l := range c.streams {
+	for _, l := range c.streams {
 		if l.sendWindow += more; l.sendWindow > maxWindow {
-			return problem{id, codeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE makes a window too large"}
+			return problem{0, codeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE makes a window too large"}
 		}
 	}
 	if more > 0 {

@@ -65,3 +65,61 @@ func TestPausedReadingGoesOn(t *testing.T) {
 		t.Fatalf("%d of %d bytes were read: %v", c.got, size, err)
 	}
 }
+
+// SETTINGS_INITIAL_WINDOW_SIZE that makes a window too large ends the
+// connection (RFC 9113 section 6.9.2).
+func TestReviewInitialWindowOverflow(t *testing.T) {
+	r := newRig(t, options{}, scripted(t, nil, func(*wire, event) {}))
+	p := r.wire()
+	p.request(1, false, "POST", "/")
+	p.credit(1, maxWindow-defaultWindow)
+	p.send(appendSettings(nil, settingWindow, defaultWindow+1))
+	for {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal("no GOAWAY: ", err)
+		}
+		if e.typ == frameGoAway {
+			if code(e.code) != codeFlowControl {
+				t.Fatal(e)
+			}
+			return
+		}
+	}
+}
+
+// A stream that ended while its trailers came in parts is not opened again.
+func TestReviewTrailersOfEndedStream(t *testing.T) {
+	r := newRig(t, options{}, scripted(t, nil, func(p *wire, e event) {
+		if e.typ == frameHeaders && !e.end {
+			p.answer(e.id, "204", "")
+		}
+	}))
+	p := r.wire()
+	p.request(1, false, "POST", "/")
+	for half := false; ; {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case !half && e.typ == frameHeaders: // answered, and reset: what we had begun crosses it
+			half = true
+			r.srv.mu.Lock()
+			for l := range r.srv.links {
+				if c, ok := l.k.(*conn); ok && !c.client {
+					// As if the first part had come before the answer.
+					c.block.begin(1, true, false)
+				}
+			}
+			r.srv.mu.Unlock()
+			p.send(appendFrame(nil, 0, frameContinuation, flagEndHeaders, 1))
+			p.send(appendPing(nil, false, 7))
+		case e.typ == framePing:
+			if n := r.stats.Malformed.Value(); n != 0 {
+				t.Fatal("the stream was opened again")
+			}
+			return
+		}
+	}
+}
