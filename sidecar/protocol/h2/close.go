@@ -1,6 +1,8 @@
 package h2
 
 import (
+	"time"
+
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -76,6 +78,10 @@ func (c *conn) lastGoAway() {
 	}
 }
 
+// pingPeace is how long a silent connection is left alone after a PING: gRPC's
+// servers end one that is sent more than one in 5 minutes (gRFC A8).
+const pingPeace = int64(6 * time.Minute)
+
 // sweep closes the connection if something about it takes too long, once a second.
 func (c *conn) sweep() {
 	if c.Dead() {
@@ -98,12 +104,12 @@ func (c *conn) sweep() {
 	case c.left == 1 && now-c.lastRead > int64(l.PingTimeout):
 		c.lastGoAway()
 	case len(c.streams) > 0 && c.pinged == 0 && now-c.lastRead > int64(l.Quiet) && !c.quiet:
-		// One PING a silence: servers count more as abuse.
+		// One PING a silence, but for a long one: servers count more as abuse.
 		c.pinged, c.quiet = now, true
 		c.writable()
 		c.out = appendPing(c.out, false, pingAlive)
 	}
-	if now-c.lastRead < int64(l.Quiet) && c.pinged == 0 {
+	if c.pinged == 0 && (c.lastRead > c.answered || now-c.answered > pingPeace) {
 		c.quiet = false
 	}
 	c.probe()

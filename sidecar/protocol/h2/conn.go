@@ -57,6 +57,7 @@ type conn struct {
 	headSince int64 // a head is incomplete since
 	idleSince int64
 	pinged    int64 // an unanswered PING went out at; 0: none
+	answered  int64 // the last PING's answer came at
 	quiet     bool  // was pinged since anything else came
 }
 

@@ -134,7 +134,7 @@ func (c *conn) ping(flags byte, id uint32, p []byte) problem {
 	}
 	switch data {
 	case pingAlive:
-		c.pinged = 0
+		c.pinged, c.answered = 0, c.srv.now
 	case pingDrain:
 		if c.left == 1 {
 			c.lastGoAway()
