@@ -63,7 +63,7 @@ func (s *session) begin(a *call.Authority, now int64) {
 		s.reply(404, stats.ErrDestinationNotFound, "no route of "+name+" matches the path", false)
 		return
 	}
-	if s.srv.Translate != nil && route.Speaks(resource.ProtocolHTTP2) {
+	if s.srv.Translate != nil && s.method != mConnect && route.Speaks(resource.ProtocolHTTP2) {
 		s.give(s.srv.Translate)
 		return
 	}
