@@ -3,11 +3,17 @@ package h2
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +41,8 @@ type rig struct {
 	cluster *call.Cluster
 	route   *call.Route
 	spans   chan tracing.Span
+	begun   atomic.Int64 // calls whose authority was found
+	stop    func()       // ends the server and looks for what it leaked; also done at the end of the test
 }
 
 type options struct {
@@ -55,12 +63,17 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 	r.service = r.stats.Client("default/test:80")
 	var authority *call.Authority
 	r.srv = NewServer(ctx, Config{
-		Lookup: func([]byte) *call.Authority { return authority },
+		Lookup: func([]byte) *call.Authority { r.begun.Add(1); return authority },
 		Resolve: func(string, netip.AddrPort, func(*call.Authority, stats.ErrorType)) {
 			panic("everything is known")
 		},
-		Tracer: &call.Tracer{Sampler: tracing.NewSampler(o.trace), Epoch: epoch, Emit: func(s tracing.Span) { r.spans <- s }},
-		Stats:  r.stats, Logger: slog.New(slog.DiscardHandler), Server: o.server, Limits: o.limits,
+		Tracer: &call.Tracer{Sampler: tracing.NewSampler(o.trace), Epoch: epoch, Emit: func(s tracing.Span) {
+			select {
+			case r.spans <- s:
+			default:
+			}
+		}},
+		Stats: r.stats, Logger: slog.New(slog.DiscardHandler), Server: o.server, Limits: o.limits,
 	}, epoch)
 	r.cluster = &call.Cluster{Name: "test", Now: now,
 		Factory: func(resource.Cluster, resource.Endpoint) any {
@@ -99,7 +112,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 			work.Go(func() { r.srv.Serve(c.(*net.TCPConn), netip.AddrPort{}, nil) })
 		}
 	})
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		_ = l.Close()
 		cancel()
 		work.Wait()
@@ -107,8 +120,105 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 		if n := r.srv.active.Load(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
+		if n := r.stats.Panics.Value(); n > 0 {
+			t.Errorf("%d panics", n)
+		}
+		if n := r.stats.Upstream.Value(); n != 0 {
+			t.Errorf("%d upstream connections counted after the end", n)
+		}
+		if what := r.unrest(); what != "" {
+			t.Error("after the end: " + what)
+		}
+		if begun, ended := r.begun.Load(), r.calls(); begun != int64(ended) {
+			t.Errorf("%d calls begun, %d recorded: %v", begun, ended, r.outcomes())
+		}
+		for _, ep := range r.cluster.Endpoints() {
+			if s := PoolStats(ep); s.Open != 0 || s.Waiting != 0 {
+				t.Errorf("endpoint %s: %d connections open and %d calls waiting after the end", ep.Address, s.Open, s.Waiting)
+			}
+		}
 	})
+	t.Cleanup(r.stop)
 	return r
+}
+
+// unrest says what is taken that nobody uses while no call is under way.
+func (r *rig) unrest() string {
+	if n := r.service.Active.Value(); n != 0 {
+		return fmt.Sprintf("%d calls active", n)
+	}
+	if active, pending := r.cluster.InUse(); active != 0 || pending != 0 {
+		return fmt.Sprintf("%d places of requests and %d of waiters in use", active, pending)
+	}
+	for _, ep := range r.cluster.Endpoints() {
+		if n := ep.Load.InFlight(); n != 0 {
+			return fmt.Sprintf("endpoint %s: %d attempts in flight", ep.Address, n)
+		}
+	}
+	return ""
+}
+
+// settled waits until no stream is left, and looks at what they have left.
+func (r *rig) settled() {
+	r.t.Helper()
+	eventually(r.t, "no stream is left", func() bool { return r.srv.active.Load() == 0 })
+	if what := r.unrest(); what != "" {
+		r.t.Error(what)
+	}
+}
+
+func (r *rig) snapshot() stats.ServiceSnapshot { return r.stats.Snapshot().Client[0] }
+
+// calls is how many calls have been recorded.
+func (r *rig) calls() (n uint64) {
+	for _, s := range r.snapshot().Series {
+		n += s.Count
+	}
+	return n
+}
+
+// outcomes are the recorded calls by status, gRPC code and error.
+func (r *rig) outcomes() map[string]uint64 {
+	out := map[string]uint64{}
+	for _, s := range r.snapshot().Series {
+		out[strings.Join(strings.Fields(fmt.Sprintf("%d %s %s", s.Status, s.GRPC, s.Error)), " ")] += s.Count
+	}
+	return out
+}
+
+// want compares what was counted, once no stream is left.
+func (r *rig) want(outcomes, retries map[string]uint64, idle uint64) {
+	r.t.Helper()
+	r.settled()
+	s := r.snapshot()
+	if got := r.outcomes(); !maps.Equal(got, outcomes) {
+		r.t.Errorf("outcomes %v, not %v", got, outcomes)
+	}
+	if !maps.Equal(s.Retries, retries) || s.IdleResets != idle {
+		r.t.Errorf("retries %v and %d moves, not %v and %d", s.Retries, s.IdleResets, retries, idle)
+	}
+}
+
+// attempts compares the attempts and failures of the endpoints, in pairs.
+func (r *rig) attempts(want ...uint64) {
+	r.t.Helper()
+	var got []uint64
+	for _, ep := range r.cluster.Endpoints() {
+		got = append(got, ep.Requests.Load(), ep.Failures.Load())
+	}
+	if !slices.Equal(got, want) {
+		r.t.Errorf("attempts and failures %v, not %v", got, want)
+	}
+}
+
+// eventually waits for what happens in another goroutine without a sign to the test.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
 }
 
 // client is an HTTP/2 client of the relay.

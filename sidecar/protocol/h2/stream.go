@@ -261,7 +261,6 @@ func (s *stream) move(to *leg) {
 	}
 	if from.inEnd && from.trailers != nil && !to.outEnd {
 		to.p.sendTrailers(to, from.trailers)
-		from.trailers = from.trailers[:0]
 	}
 	s.settle(to)
 }

@@ -26,16 +26,16 @@ func (s *stream) arm(what due, at int64) {
 	s.armed = at
 	d := time.Duration(max(at-s.srv.now, 0))
 	if s.timer == nil {
-		s.timer = time.AfterFunc(d, s.onTimer)
+		srv := s.srv
+		s.timer = time.AfterFunc(d, func() { srv.onTimer(s) })
 	} else {
 		s.timer.Reset(d)
 	}
 }
 
-// onTimer is the timer's goroutine. Whose connection it concerns is known once
-// the lock is held: the stream may be another call's by then.
-func (s *stream) onTimer() {
-	srv := s.srv
+// onTimer is the timer's goroutine. What the stream is, another call's perhaps
+// by now, is known once the lock is held.
+func (srv *Server) onTimer(s *stream) {
 	srv.enter()
 	defer srv.exit(s.down.link)
 	s.expire()
