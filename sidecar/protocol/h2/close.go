@@ -99,6 +99,8 @@ func (c *conn) sweep() {
 		c.fail(problem{0, codeTimeout, "no SETTINGS in time"})
 	case c.pinged != 0 && now-c.pinged > int64(l.PingTimeout):
 		c.lost()
+	case len(c.streams) == 0 && c.client && c.goingAway:
+		c.fail(problem{0, codeNone, ""}) // out of its pool, where nobody else looks after it
 	case len(c.streams) == 0 && !c.client && now-c.idleSince > int64(l.Idle):
 		c.fail(problem{0, codeNone, "idle"})
 	case c.left == 1 && now-c.lastRead > int64(l.PingTimeout):

@@ -218,6 +218,11 @@ func (p *shared) drop(c *conn) {
 // to another.
 func (p *shared) leaving(c *conn) {
 	p.drop(c)
+	p.hurry()
+}
+
+// hurry dials when there is nothing else that those who wait could wait for.
+func (p *shared) hurry() {
 	if len(p.queue) > 0 && len(p.conns) == 0 && p.dialing == 0 {
 		p.dial(p.queue[0].s)
 	}
@@ -252,6 +257,7 @@ func Retire(ep *endpoint.Endpoint) {
 				c.fail(problem{0, codeNone, ""})
 			}
 		}
+		p.hurry()
 		for _, c := range slices.Clone(p.one.idle) {
 			c.bury(stats.ErrNone)
 		}

@@ -123,3 +123,47 @@ func TestReviewTrailersOfEndedStream(t *testing.T) {
 		}
 	}
 }
+
+// A connection that had something to say while it was idle is not given to a
+// call, and does not stay open for nobody.
+func TestReviewDroppedConnectionCloses(t *testing.T) {
+	r := newRig(t, options{}, scripted(t, nil, func(p *wire, e event) {
+		if e.typ == frameHeaders {
+			p.answer(e.id, "200", "")
+		}
+	}))
+	p := r.wire()
+	upstream := func(f func(*conn)) (n int) {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		for l := range r.srv.links {
+			if c, ok := l.k.(*conn); ok && c.client {
+				n++
+				f(c)
+			}
+		}
+		return n
+	}
+	for i := range 2 {
+		p.get(uint32(2*i+1), "/")
+		for {
+			e, err := p.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.typ == frameHeaders {
+				break
+			}
+		}
+		upstream(func(c *conn) { // as join leaves one of which it is not sure
+			c.pool.drop(c)
+			c.goingAway = true
+		})
+	}
+	upstream(func(c *conn) { go r.srv.event(&c.link, c.sweep) })
+	for end := time.Now().Add(5 * time.Second); upstream(func(*conn) {}) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is still open")
+		}
+	}
+}
