@@ -42,6 +42,8 @@ type appStats struct {
 //	/big?n=      n bytes of the pattern
 //	/sink        reads the pattern and answers with its length
 //	/-/mode?set= ok, fail (500), unavailable (503) or hang
+//
+// and gRPC, WebSocket and bytes of no protocol: see everything and splitter.
 func app() error {
 	l, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
 	if err != nil {
@@ -52,9 +54,12 @@ func app() error {
 	name := os.Getenv("MESHD_INSTANCE")
 	a := &application{name: name, body: []byte(strings.Repeat("x", 99) + "\n")}
 	a.mode.Store("ok")
-	server := &http.Server{Handler: a.handler()}
+	versions := &http.Protocols{}
+	versions.SetHTTP1(true)
+	versions.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: everything(a.handler()), Protocols: versions}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() { served <- server.Serve(split(l)) }()
 	info, err := json.Marshal(appInfo{os.Getpid(), l.Addr().String()})
 	if err != nil {
 		return err

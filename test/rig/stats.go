@@ -27,9 +27,10 @@ type ServiceStats struct {
 	Series []Outcome
 }
 
-// An Outcome is how Count calls ended. A Status of 1000 and more is a gRPC code.
+// An Outcome is how Count calls ended. GRPC is the name of a gRPC call's code.
 type Outcome struct {
 	Status int
+	GRPC   string `json:"grpcStatus"`
 	Error  string
 	Count  uint64
 }
@@ -60,7 +61,7 @@ func (s *Stats) String() string {
 		for _, svc := range side {
 			fmt.Fprintf(&b, "%s: %d under way, %d breakers open, retries %v, endpoints %+v\n\tended:", svc.Name, svc.Active, svc.BreakersOpen, svc.Retries, svc.Endpoints)
 			for _, x := range svc.Series {
-				fmt.Fprintf(&b, " %d %s × %d;", x.Status, x.Error, x.Count)
+				fmt.Fprintf(&b, " %d %s %s × %d;", x.Status, x.GRPC, x.Error, x.Count)
 			}
 			b.WriteByte('\n')
 		}
