@@ -29,7 +29,9 @@ func (s *stream) gotAnswer(l *leg, b *block) problem {
 func (s *stream) answered(l *leg, end bool) {
 	r := &s.resp
 	if r.status < 200 {
-		if !s.down.closed {
+		// Nothing holds an endpoint back in sending these: a client that takes
+		// nothing does without.
+		if !s.down.closed && len(s.down.link.out) < outStop {
 			s.down.p.sendHead(&s.down, r.fields, false)
 		}
 		return

@@ -129,6 +129,9 @@ func (c *conn) eof() { c.lost() }
 
 // drained lets the streams that wait for this connection go on.
 func (c *conn) drained() {
+	if c.client && len(c.pool.queue) > 0 {
+		c.pool.serve()
+	}
 	if len(c.waiting) > 0 {
 		c.pump()
 	}

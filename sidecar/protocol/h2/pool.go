@@ -46,10 +46,11 @@ func sharedOf(ep *endpoint.Endpoint) *shared {
 	return p
 }
 
-// best is the connection with the fewest streams of those that take more.
+// best is the connection with the fewest streams of those that take more, and
+// whose peer reads: what is said to it has no bound of its own.
 func (p *shared) best() (best *conn) {
 	for _, c := range p.conns {
-		if len(c.streams) < c.streamsMax && (best == nil || len(c.streams) < len(best.streams)) {
+		if len(c.streams) < c.streamsMax && !c.paused() && (best == nil || len(c.streams) < len(best.streams)) {
 			best = c
 		}
 	}
