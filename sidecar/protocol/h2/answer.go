@@ -37,7 +37,9 @@ func (s *stream) answered(l *leg, end bool) {
 		return
 	}
 	l.gotHead, l.inEnd = true, end
-	if s.req.method != "HEAD" && r.status != 204 && r.status != 304 {
+	if s.req.method == "HEAD" || r.status == 204 || r.status == 304 {
+		l.length = 0 // HTTP/1.1 would take content for the next answer
+	} else {
 		l.length = r.length
 		if end && l.length > 0 {
 			s.badAnswer(l, stats.ErrHTTPProtocolError, problem{l.id, codeProtocol, "content-length without content"})
@@ -236,7 +238,8 @@ func (s *stream) legLost(l *leg, e stats.ErrorType) {
 	case s.committed:
 		s.cut(stats.ErrHTTPResponseIncomplete, codeInternal)
 	default:
-		s.attemptFailed(e, stats.RetryReset, e == stats.ErrConnectionTerminated)
+		// Also for a protocol error, which may have been another call's answer.
+		s.attemptFailed(e, stats.RetryReset, e != stats.ErrProxyInternalError)
 	}
 }
 
@@ -304,6 +307,9 @@ func (s *stream) cut(e stats.ErrorType, why code) {
 		s.down.p.sendTrailers(&s.down, rpcTrailers(e, e.Status(), detail))
 		s.letGo()
 		return
+	}
+	if why == codeNone || why == codeRefused {
+		why = codeInternal // it was neither whole nor is it safe to ask again
 	}
 	if !s.down.closed {
 		s.down.p.reset(&s.down, why)

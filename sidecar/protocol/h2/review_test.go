@@ -3,6 +3,7 @@ package h2
 import (
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,6 +165,59 @@ func TestReviewDroppedConnectionCloses(t *testing.T) {
 	for end := time.Now().Add(5 * time.Second); upstream(func(*conn) {}) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it is still open")
+		}
+	}
+}
+
+// An endpoint that sends interim answers without end fills no memory for a
+// client that reads nothing.
+func TestReviewInterimFlood(t *testing.T) {
+	sent := make(chan bool)
+	r := newRig(t, options{}, scripted(t, nil, func(p *wire, e event) {
+		if e.typ == frameHeaders {
+			for range 200 {
+				p.batch(func() {
+					for range 100 {
+						p.headers(e.id, false, ":status", "103", "link", strings.Repeat("x", 3000))
+					}
+				})
+			}
+			close(sent)
+		}
+	}))
+	p := r.wire()
+	p.get(1, "/")
+	<-sent
+	r.srv.mu.Lock()
+	defer r.srv.mu.Unlock()
+	for l := range r.srv.links {
+		if len(l.out) > outStop+writeSize {
+			t.Errorf("%d bytes wait", len(l.out))
+		}
+	}
+}
+
+// Content of an answer that may have none ends the stream before it reaches
+// the client.
+func TestReviewContentOfHead(t *testing.T) {
+	r := newRig(t, options{}, scripted(t, nil, func(p *wire, e event) {
+		if e.typ == frameHeaders {
+			p.headers(e.id, false, ":status", "200", "content-length", "5")
+			p.data(e.id, "HTTP/", true)
+		}
+	}))
+	p := r.wire()
+	p.request(1, true, "HEAD", "/")
+	for {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e.typ {
+		case frameData:
+			t.Fatal(e)
+		case frameReset:
+			return
 		}
 	}
 }
