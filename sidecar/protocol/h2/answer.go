@@ -281,7 +281,10 @@ const statusClientClosed = 499
 // abort ends a stream of which the client takes nothing more.
 func (s *stream) abort(status int, e stats.ErrorType, why code) {
 	s.dropAttempt(why)
-	if s.status != 0 {
+	switch {
+	case s.req.grpc:
+		status = stats.GRPC(grpc.FromProxyError(e, status))
+	case s.status != 0:
 		status = s.status
 	}
 	s.endCall(status, e)

@@ -322,13 +322,15 @@ func (p *wire) next() event {
 	}
 }
 
-// whole reads a whole answer to stream id; others must not say anything.
+// whole reads a whole answer to stream id; others must not say anything. Its
+// last frame is trailers, whatever it is.
 func (p *wire) whole(id uint32) (head event, body string, trailers event) {
 	p.t.Helper()
 	head = p.next()
 	if head.typ != http2.FrameHeaders || head.id != id {
 		p.t.Fatalf("a head on stream %d was expected, not %v", id, head)
 	}
+	trailers = head
 	var b strings.Builder
 	for e := head; !e.end; {
 		e = p.next()
