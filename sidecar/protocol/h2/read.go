@@ -136,7 +136,7 @@ func (c *conn) startData(b []byte, length int, flags byte, id uint32) int {
 	}
 	c.uncredited += length
 	l, p := c.dataLeg(id, length)
-	if p.code == codeNone && length == 0 && flags&flagEndStream == 0 {
+	if p.code == codeNone && length-(n-frameHeader)-pad == 0 && flags&flagEndStream == 0 {
 		p = c.spend(1)
 	}
 	if p.code != codeNone {
@@ -178,6 +178,10 @@ func (c *conn) dataLeg(id uint32, length int) (*leg, problem) {
 	return l, problem{}
 }
 
+// earning is how much content at a time is of use enough to make up for what is
+// of none: a byte each would pay for any number of resets.
+const earning = 1 << 10
+
 // stepData handles what there is of a DATA frame's content.
 func (c *conn) stepData(b []byte) int {
 	n := min(len(b), c.dataLeft)
@@ -190,7 +194,7 @@ func (c *conn) stepData(b []byte) int {
 		c.dataEnd = false
 	}
 	if l := c.streams[c.dataID]; c.dataID != 0 && l != nil && !l.inEnd {
-		if n > 0 {
+		if n >= earning {
 			c.calm.earn(1)
 		}
 		l.s.received(l, b[:n], end)

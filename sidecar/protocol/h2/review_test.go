@@ -221,3 +221,48 @@ func TestReviewContentOfHead(t *testing.T) {
 		}
 	}
 }
+
+// Content of a byte does not pay for resets.
+func TestReviewCheapResets(t *testing.T) {
+	r := newRig(t, options{}, scripted(t, nil, func(*wire, event) {}))
+	p := r.wire()
+	go func() {
+		for id := uint32(1); id < 2*5000; id += 2 {
+			p.batch(func() {
+				p.request(id, false, "POST", "/")
+				p.data(id, "x", false)
+				p.data(id, "x", false)
+				p.data(id, "x", false)
+				p.reset(id, codeCancel)
+			})
+		}
+	}()
+	for {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal("it was not told to calm down: ", err)
+		}
+		if e.typ == frameGoAway {
+			if code(e.code) != codeCalm {
+				t.Fatal(e)
+			}
+			return
+		}
+	}
+}
+
+// An answer of our own that a client does not take ends all the same.
+func TestReviewOwnAnswerNotTaken(t *testing.T) {
+	r := newRig(t, options{limits: Limits{StreamIdle: 10 * time.Millisecond}})
+	p := r.wire(settingWindow, 0)
+	p.get(1, "/")
+	for {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.typ == frameReset {
+			return
+		}
+	}
+}
