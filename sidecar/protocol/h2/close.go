@@ -39,7 +39,9 @@ func (c *conn) bury(e stats.ErrorType) {
 	}
 	legs := make([]*leg, 0, len(c.streams))
 	for _, l := range c.streams {
-		legs = append(legs, l)
+		if legs = append(legs, l); l == &l.s.down && l.s.wait != nil {
+			l.s.dropAttempt(codeCancel) // or it would get the place of one that ends before it
+		}
 	}
 	for _, l := range legs {
 		c.remove(l, closedByPeer)

@@ -93,6 +93,7 @@ func (s *stream) reply(status int, e stats.ErrorType, detail string) {
 	}
 	s.up = leg{s: s, in: append(s.up.in[:0], text...), inEnd: true, closed: true, length: -1}
 	s.drop(&s.down)
+	s.arm(dueCall, s.srv.now+int64(s.srv.Limits.StreamIdle))
 	s.move(&s.down)
 }
 

@@ -44,7 +44,7 @@ func (srv *Server) onTimer(s *stream) {
 
 func (s *stream) expire() {
 	s.armed = 0
-	if s.gone || !s.in || s.deadline == 0 {
+	if s.gone || s.deadline == 0 {
 		return
 	}
 	if s.srv.now < s.deadline {
@@ -52,7 +52,11 @@ func (s *stream) expire() {
 		return
 	}
 	s.deadline = 0
-	if s.due == dueRetry {
+	switch {
+	case !s.in:
+		s.letGo() // an answer of ours that the client does not take
+		return
+	case s.due == dueRetry:
 		s.nextAttempt()
 		return
 	}
