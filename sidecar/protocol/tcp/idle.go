@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,25 +23,28 @@ func (r *relay) watchIdle(timeout time.Duration) (stop func()) {
 	}
 	m := meter{last: r.progress()}
 	tick := max(timeout/idleTicks, time.Millisecond)
-	stopped := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(tick)
-		defer t.Stop()
-		for {
-			select {
-			case <-stopped:
-				return
-			case <-t.C:
-			}
-			if m.idle(r.progress()) {
-				r.abort(Idle, ErrIdle)
-				return
-			}
+	var mu sync.Mutex // guards the rest; held by a look
+	var t *time.Timer // not a goroutine of its own: idle connections are many
+	stopped := false
+	mu.Lock()
+	defer mu.Unlock()
+	t = time.AfterFunc(tick, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case stopped:
+		case m.idle(r.progress()):
+			r.abort(Idle, A, ErrIdle)
+		default:
+			t.Reset(tick)
 		}
-	}()
-	return func() { close(stopped); <-done }
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		t.Stop()
+	}
 }
 
 // meter counts looks without progress.

@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -9,66 +10,90 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipeHold is how long a way that waits for bytes keeps its splice pipe, two descriptors
-// and kernel memory, in the hope of more. Idle tunnels are many and hold none.
-const pipeHold = time.Second
+// bulkHold is how long bytes move by splice before it is asked again how many
+// they are. A way that waits for bytes holds no pipe, which is two descriptors
+// and kernel memory: idle connections are many.
+const bulkHold = time.Second
 
 // pump moves everything from src to dst and returns nil at src's end.
 //
-// The read deadline only interrupts the wait for more bytes, never a write, so that no
-// byte is lost in the pipe: (*net.TCPConn).ReadFrom reads with an empty pipe alone.
+// Messages, what fits a buffer, are read and written: two system calls, where
+// splice would take three, or four. Whatever fills the buffer is the beginning
+// of more, which stays in the kernel.
 func (w *way) pump(first []byte) error {
 	if len(first) > 0 {
 		n, err := w.dst.Write(first)
-		w.moved.Add(int64(n))
+		w.add(int64(n))
 		if err != nil {
 			return err
 		}
 	}
 	for {
-		w.src.SetReadDeadline(time.Time{})
-		if err := awaitReadable(w.src); err != nil {
+		switch err := w.relayMessages(); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
 		}
-		w.src.SetReadDeadline(time.Now().Add(pipeHold))
-		n, err := w.dst.ReadFrom(w.src) // splice(2)
-		w.moved.Add(n)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+		if done, err := w.bulk(); done || err != nil {
 			return err
 		}
 	}
 }
 
-// awaitReadable waits until src has bytes, its end or an error to tell. It holds no buffer
-// meanwhile.
-func awaitReadable(src *net.TCPConn) error {
-	raw, err := src.SyscallConn()
-	if err != nil {
-		return err
+// bulk moves bytes by splice(2), for bulkHold or until src's end: done.
+//
+// The read deadline only interrupts the wait for more bytes, never a write, so
+// that no byte is lost in the pipe: (*net.TCPConn).ReadFrom reads with an empty
+// pipe alone.
+func (w *way) bulk() (done bool, err error) {
+	_ = w.src.SetReadDeadline(time.Now().Add(bulkHold))
+	n, err := w.dst.ReadFrom(w.src)
+	w.add(n)
+	if err == nil {
+		return true, nil
 	}
-	return raw.Read(func(fd uintptr) bool {
-		var peek [1]byte
-		for {
-			_, _, err := unix.Recvfrom(int(fd), peek[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-			if err != unix.EINTR {
-				return err != unix.EAGAIN
-			}
-		}
-	})
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false, err
+	}
+	_ = w.src.SetReadDeadline(time.Time{})
+	return false, nil
+}
+
+func (w *way) add(n int64) {
+	w.moved.Add(n)
+	if w.count != nil {
+		w.count.Add(uint64(n))
+	}
+}
+
+// gone is the side to blame for an error: the one whose connection is no more.
+func (w *way) gone() Side {
+	if reset(w.src) {
+		return w.from
+	}
+	return w.back.from
+}
+
+func reset(c *net.TCPConn) (gone bool) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	if raw.Control(func(fd uintptr) { gone = closed(fd) }) != nil {
+		return true
+	}
+	return gone
+}
+
+func closed(fd uintptr) bool {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err != nil || info.State == unix.BPF_TCP_CLOSE
 }
 
 // hungUp waits, on a connection whose end was read, until the peer resets it: true. It
 // returns false when a read deadline or Close interrupts it.
 func hungUp(src *net.TCPConn) bool {
 	raw, err := src.SyscallConn()
-	if err != nil {
-		return false
-	}
-	return raw.Read(func(fd uintptr) bool {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		return err != nil || info.State == unix.BPF_TCP_CLOSE
-	}) == nil
+	return err == nil && raw.Read(closed) == nil
 }

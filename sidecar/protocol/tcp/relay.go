@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/meshd/meshd/sidecar/stats"
 )
 
 // Options of a relay.
@@ -22,6 +24,9 @@ type Options struct {
 	// FirstAtoB and FirstBtoA have been read from a and from b already and are sent before
 	// anything else. They count in the Result and are not kept.
 	FirstAtoB, FirstBtoA []byte
+	// CountAtoB and CountBtoA grow by the bytes moved, as they move or at most
+	// some seconds later. Optional.
+	CountAtoB, CountBtoA *stats.Counter
 }
 
 // Reason says why a relay ended.
@@ -39,7 +44,18 @@ type Result struct {
 	// AtoB and BtoA are bytes handed to the kernel for b and for a.
 	AtoB, BtoA int64
 	Reason     Reason
+	// Culprit is, for Reset, the side that went away.
+	Culprit Side
 }
+
+// A Side is one of the two connections of a relay.
+type Side uint8
+
+// The sides. A is the zero Side.
+const (
+	A Side = iota
+	B
+)
 
 // ErrIdle is the error of a relay that ended because of its IdleTimeout.
 var ErrIdle = errors.New("no byte moved within the idle timeout")
@@ -55,10 +71,16 @@ var ErrIdle = errors.New("no byte moved within the idle timeout")
 // direction failed.
 func Relay(ctx context.Context, a, b *net.TCPConn, o Options) (Result, error) {
 	r := &relay{}
-	r.ways[0] = way{name: "a to b", src: a, dst: b, back: &r.ways[1]}
-	r.ways[1] = way{name: "b to a", src: b, dst: a, back: &r.ways[0]}
+	r.ways[0] = way{name: "a to b", from: A, src: a, dst: b, back: &r.ways[1], count: o.CountAtoB}
+	r.ways[1] = way{name: "b to a", from: B, src: b, dst: a, back: &r.ways[0], count: o.CountBtoA}
+	for i := range r.ways {
+		if err := r.ways[i].init(); err != nil {
+			r.abort(Reset, A, err)
+			return Result{Reason: Reset}, r.err
+		}
+	}
 
-	stopCtx := context.AfterFunc(ctx, func() { r.abort(Canceled, context.Cause(ctx)) })
+	stopCtx := context.AfterFunc(ctx, func() { r.abort(Canceled, A, context.Cause(ctx)) })
 	defer stopCtx()
 	stopIdle := r.watchIdle(o.IdleTimeout)
 	defer stopIdle()
@@ -71,40 +93,46 @@ func Relay(ctx context.Context, a, b *net.TCPConn, o Options) (Result, error) {
 	r.run(&r.ways[0], o.FirstAtoB)
 	<-done
 
-	r.end(Closed, nil, false)
-	return Result{AtoB: r.ways[0].moved.Load(), BtoA: r.ways[1].moved.Load(), Reason: r.reason}, r.err
+	r.end(Closed, A, nil, false)
+	return Result{
+		AtoB: r.ways[0].moved.Load(), BtoA: r.ways[1].moved.Load(), Reason: r.reason, Culprit: r.culprit,
+	}, r.err
 }
 
 // relay is the state that the two directions, the context and the idle timer share.
 type relay struct {
 	ways [2]way
 
-	mu     sync.Mutex // guards the rest; never held while blocking
-	ended  bool
-	reason Reason
-	err    error
+	mu      sync.Mutex // guards the rest; never held while blocking
+	ended   bool
+	reason  Reason
+	culprit Side
+	err     error
 }
 
 // way is one direction.
 type way struct {
 	name     string
+	from     Side
 	src, dst *net.TCPConn
 	back     *way
+	count    *stats.Counter // may be nil
+	messages messages
 	moved    atomic.Int64
 	finished atomic.Bool // src's end was read; set before it is passed on to dst
 }
 
 // abort resets both connections, which wakes both directions.
-func (r *relay) abort(reason Reason, err error) { r.end(reason, err, true) }
+func (r *relay) abort(reason Reason, culprit Side, err error) { r.end(reason, culprit, err, true) }
 
 // end closes both connections; only the first call counts.
-func (r *relay) end(reason Reason, err error, reset bool) {
+func (r *relay) end(reason Reason, culprit Side, err error, reset bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
 		return
 	}
-	r.ended, r.reason = true, reason
+	r.ended, r.reason, r.culprit = true, reason, culprit
 	if err != nil {
 		r.err = fmt.Errorf("relay: %w", err)
 	}
@@ -121,13 +149,13 @@ func (r *relay) end(reason Reason, err error, reset bool) {
 // ended as well or its source is gone.
 func (r *relay) run(w *way, first []byte) {
 	if err := w.pump(first); err != nil {
-		r.abort(Reset, fmt.Errorf("%s: %w", w.name, err))
+		r.abort(Reset, w.gone(), fmt.Errorf("%s: %w", w.name, err))
 		return
 	}
 	w.src.SetReadDeadline(time.Time{}) // before finished: w.back may set one then
 	w.finished.Store(true)
 	if err := w.dst.CloseWrite(); err != nil && !w.back.finished.Load() {
-		r.abort(Reset, fmt.Errorf("%s: %w", w.name, err))
+		r.abort(Reset, w.back.from, fmt.Errorf("%s: %w", w.name, err))
 		return
 	}
 	if w.back.finished.Load() {
@@ -136,6 +164,6 @@ func (r *relay) run(w *way, first []byte) {
 		return
 	}
 	if hungUp(w.src) && !w.back.finished.Load() {
-		r.abort(Reset, fmt.Errorf("%s: connection reset after its end", w.name))
+		r.abort(Reset, w.from, fmt.Errorf("%s: connection reset after its end", w.name))
 	}
 }

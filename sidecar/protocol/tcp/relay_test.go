@@ -64,7 +64,7 @@ func (r *rig) wait(t *testing.T) {
 }
 
 // pair is a connection over loopback, both ends.
-func pair(t *testing.T) (dialled, accepted *net.TCPConn) {
+func pair(t testing.TB) (dialled, accepted *net.TCPConn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,7 +121,7 @@ func TestFirstBytesComeFirst(t *testing.T) {
 	r.client.CloseWrite()
 	r.server.CloseWrite()
 	r.wait(t)
-	if r.res != (Result{7, 9, Closed}) || r.err != nil {
+	if r.res != (Result{AtoB: 7, BtoA: 9, Reason: Closed}) || r.err != nil {
 		t.Errorf("%+v, %v", r.res, r.err)
 	}
 }
@@ -226,7 +226,7 @@ func TestBulkBothWays(t *testing.T) {
 	one(r.server, r.client, 2)
 	wg.Wait()
 	r.wait(t)
-	if r.res != (Result{size, size, Closed}) || r.err != nil {
+	if r.res != (Result{AtoB: size, BtoA: size, Reason: Closed}) || r.err != nil {
 		t.Errorf("%+v, %v", r.res, r.err)
 	}
 }
