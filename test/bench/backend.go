@@ -108,9 +108,9 @@ func (b *backendSet) startProcess(name, path string, args ...string) (*process, 
 	return p, nil
 }
 
-// backendMain serves theBody over HTTP/1 and HTTP/2 on addrs until it is
-// killed.
-func backendMain(addrs []string) error {
+// backendMain serves theBody over HTTP/1 and HTTP/2 on addrs until
+// ctx ends.
+func backendMain(ctx context.Context, addrs []string) error {
 	errs := make(chan error)
 	server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
@@ -125,7 +125,17 @@ func backendMain(addrs []string) error {
 		}
 		go func() { errs <- server.Serve(l) }()
 	}
-	return <-errs
+	return until(ctx, errs)
+}
+
+// until is what ends a backend: nil when ctx ends, or the first error.
+func until(ctx context.Context, errs <-chan error) error {
+	select {
+	case err := <-errs:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // find looks for a program in PATH, and where Debian keeps daemons.

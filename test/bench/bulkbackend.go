@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -27,8 +28,8 @@ func thePattern() []byte {
 	return b
 }
 
-// tcpBackendMain serves bulk on addrs until it is killed.
-func tcpBackendMain(addrs []string) error {
+// tcpBackendMain serves bulk on addrs until ctx ends.
+func tcpBackendMain(ctx context.Context, addrs []string) error {
 	file, err := patternFile()
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
@@ -53,7 +54,7 @@ func tcpBackendMain(addrs []string) error {
 			}
 		}()
 	}
-	return <-errs
+	return until(ctx, errs)
 }
 
 // patternFile is the path of thePattern in memory, for sendfile(2).

@@ -41,8 +41,8 @@ func echoServer(echo func(context.Context, *wrapperspb.StringValue) (*wrapperspb
 	return s
 }
 
-// grpcBackendMain serves echoMethod on addrs until it is killed.
-func grpcBackendMain(addrs []string) error {
+// grpcBackendMain serves echoMethod on addrs until ctx ends.
+func grpcBackendMain(ctx context.Context, addrs []string) error {
 	s := echoServer(func(_ context.Context, m *wrapperspb.StringValue) (*wrapperspb.StringValue, error) { return m, nil })
 	errs := make(chan error)
 	for _, addr := range addrs {
@@ -52,5 +52,5 @@ func grpcBackendMain(addrs []string) error {
 		}
 		go func() { errs <- s.Serve(l) }()
 	}
-	return <-errs
+	return until(ctx, errs)
 }

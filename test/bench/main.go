@@ -43,11 +43,11 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		case "load":
 			return loadMain(args[1:])
 		case "backend":
-			return backendMain(args[1:])
+			return backendMain(ctx, args[1:])
 		case "grpc-backend":
-			return grpcBackendMain(args[1:])
+			return grpcBackendMain(ctx, args[1:])
 		case "tcp-backend":
-			return tcpBackendMain(args[1:])
+			return tcpBackendMain(ctx, args[1:])
 		}
 	}
 	return bench(ctx, args, stdout, stderr)
