@@ -3,6 +3,7 @@ package h2
 import (
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -264,5 +265,26 @@ func TestReviewOwnAnswerNotTaken(t *testing.T) {
 		if e.typ == frameReset {
 			return
 		}
+	}
+}
+
+// A client that gives the window back as often as Go's do is no abuse.
+func TestReviewDownload(t *testing.T) {
+	const size = 128 << 20
+	r := newRig(t, options{}, backend(t, func(w http.ResponseWriter, req *http.Request) {
+		for b := make([]byte, 64<<10); ; {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}))
+	res, err := r.client().Get("http://test/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	// 5 KiB a read: each gives the windows back.
+	if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(res.Body, size), make([]byte, 5<<10)); n != size || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }

@@ -76,6 +76,10 @@ func (c *conn) ended(l *leg) {
 
 func (c *conn) done(l *leg) { c.remove(l, closedInOrder) }
 
+// updating is after how much content clients give its window back at the
+// earliest, the stream's and the connection's; Go's do, at every read.
+const updating = 4 << 10
+
 // sendData sends as much of p as windows and kernel allow, and returns how
 // much. end goes with the last byte.
 func (c *conn) sendData(l *leg, p []byte, end bool) int {
@@ -104,7 +108,7 @@ func (c *conn) sendData(l *leg, p []byte, end bool) int {
 		if last {
 			l.sendWindow -= int64(sent)
 			c.sendWindow -= int64(sent)
-			c.calm.earn(2)
+			c.calm.earn(sent/updating*2 + 2)
 			c.ended(l)
 			return sent
 		}
@@ -114,7 +118,7 @@ func (c *conn) sendData(l *leg, p []byte, end bool) int {
 	}
 	l.sendWindow -= int64(sent)
 	c.sendWindow -= int64(sent)
-	c.calm.earn(2)
+	c.calm.earn(sent/updating*2 + 2)
 	if sent < len(p) {
 		c.wait(l)
 	}
