@@ -25,6 +25,24 @@ const (
 	Deny        OutboundPolicy = "deny"        // refused, with 403
 )
 
+// AppProtocol is what the application speaks.
+type AppProtocol string
+
+// The protocols. What is not TCP is looked into: its calls are told apart.
+const (
+	AppAuto AppProtocol = "auto" // what the caller speaks; TCP where the mesh says so of the service
+	AppHTTP AppProtocol = "http" // HTTP/1.1
+	AppH2C  AppProtocol = "h2c"  // HTTP/2 in cleartext, with prior knowledge
+	AppGRPC AppProtocol = "grpc" // the same
+	AppTCP  AppProtocol = "tcp"
+)
+
+// appProtocols is what the words mean to a cluster.
+var appProtocols = map[AppProtocol]resource.Protocol{
+	AppAuto: resource.ProtocolAuto, AppHTTP: resource.ProtocolHTTP1,
+	AppH2C: resource.ProtocolHTTP2, AppGRPC: resource.ProtocolHTTP2, AppTCP: resource.ProtocolTCP,
+}
+
 // Config is everything that a sidecar is told at its start; the flags of
 // cmd/sidecar have the same names.
 type Config struct {
@@ -46,6 +64,10 @@ type Config struct {
 	Mark        uint32 // of upstream sockets, for redirection
 	Drain       time.Duration
 	MaxConns    int // per listener; 0: half of the file limit
+	AppProtocol AppProtocol
+	TCPListen   []string      // IP:PORT=SERVICE:PORT, listeners whose connections are calls to a service
+	TCPIdle     time.Duration // ends opaque connections on which nothing moves; 0 is an hour
+	MaxTCP      int           // opaque connections open at a time; 0: a quarter of the file limit
 	Version     string
 	Logger      *slog.Logger
 	Getenv      func(string) string
@@ -80,8 +102,31 @@ func (c *Config) validate() error {
 			c.ServicePort = app.Port()
 		}
 	}
-	if c.Inbound == "" && c.Outbound == "" {
-		errs = append(errs, errors.New("--outbound and --inbound are both empty: nothing to do"))
+	if c.AppProtocol == "" {
+		c.AppProtocol = AppAuto
+	}
+	if _, ok := appProtocols[c.AppProtocol]; !ok {
+		bad("app-protocol", string(c.AppProtocol), "auto, http, h2c, grpc or tcp")
+	}
+	for _, l := range c.TCPListen {
+		if _, err := parseTCPListen(l); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.TCPIdle < 0 {
+		bad("tcp-idle-timeout", c.TCPIdle.String(), "a positive duration such as 1h")
+	}
+	if c.TCPIdle == 0 {
+		c.TCPIdle = time.Hour
+	}
+	if c.MaxTCP < 0 {
+		bad("max-tcp-connections", strconv.Itoa(c.MaxTCP), "a positive number, or 0 for the default,")
+	}
+	if c.MaxTCP == 0 {
+		c.MaxTCP = defaultMaxTCP()
+	}
+	if c.Inbound == "" && c.Outbound == "" && len(c.TCPListen) == 0 {
+		errs = append(errs, errors.New("--outbound, --inbound and --tcp-listen are all empty: nothing to do"))
 	}
 	if c.Admin != "" {
 		a, err := netip.ParseAddrPort(c.Admin)
@@ -105,6 +150,11 @@ func (c *Config) validate() error {
 // serviceName is the canonical name of this instance's service.
 func (c *Config) serviceName() string {
 	return c.Namespace + "/" + c.Service + ":" + strconv.Itoa(int(c.ServicePort))
+}
+
+// ownAuthority is this instance's service as others call it.
+func (c *Config) ownAuthority() string {
+	return c.Service + "." + c.Namespace + ":" + strconv.Itoa(int(c.ServicePort))
 }
 
 // instance is what meshd is told about us; inbound is the bound address.

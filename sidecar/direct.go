@@ -141,7 +141,7 @@ func (d *direct) remember(key string, addrs []netip.AddrPort) (*call.Authority, 
 		d.known[key] = k
 		// No breaker and no retries of ours: to the application it is as if
 		// we were not there. A dial that fails moves to the next address.
-		route.Retry = resource.Retry{Attempts: 2, On: resource.RetryConnectFailure}
+		route.Retry = resource.Retry{Attempts: min(len(addrs)-1, 2), On: resource.RetryConnectFailure}
 	}
 	cfg := &resource.Cluster{
 		Name: key, ConnectTimeout: 5 * time.Second, Balancer: "round_robin",

@@ -25,11 +25,11 @@ import (
 //	          retries and a server's span; what was redirected on its way to
 //	          another port than the application's goes on to that
 func (p *Proxy) assemble(ctx context.Context) {
-	tracer := &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing()}
+	p.tracer = &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing()}
 	common := h1.Config{
 		Original: listener.OriginalDst,
-		Relay:    relayBytes,
-		Tracer:   tracer,
+		Relay:    p.relayBytes,
+		Tracer:   p.tracer,
 		Stats:    p.stats,
 		Dialer:   p.dialer,
 		Logger:   p.cfg.Logger,
@@ -38,7 +38,7 @@ func (p *Proxy) assemble(ctx context.Context) {
 	out := common
 	out.Lookup = p.snapshot.lookup
 	out.Resolve = p.snapshot.resolve
-	out.Opaque = p.passOpaque
+	out.Opaque, out.Peek = p.passOpaque, p.peekOutbound
 	p.outbound2 = newH2(ctx, out, p.epoch)
 	out.HTTP2, out.Translate = p.outbound2.Serve, p.outbound2.ServeHTTP1
 	p.outbound = h1.NewServer(ctx, out, p.epoch)
@@ -54,10 +54,11 @@ func (p *Proxy) assemble(ctx context.Context) {
 	in.Resolve = func(name string, original netip.AddrPort, done func(*call.Authority, stats.ErrorType)) {
 		go p.beside.resolve(name, original, done)
 	}
-	in.Opaque = p.opaqueInbound
+	in.Opaque, in.Peek = p.opaqueInbound, p.peekInbound
 	p.inbound2 = newH2(ctx, in, p.epoch)
 	in.HTTP2, in.Translate = p.inbound2.Serve, p.inbound2.ServeHTTP1
 	app = p.appAuthority()
+	p.inboundTo = app
 	p.inbound = h1.NewServer(ctx, in, p.epoch)
 }
 
@@ -83,7 +84,7 @@ func (p *Proxy) appAuthority() *call.Authority {
 	}
 	cfg := &resource.Cluster{
 		Name: name, ConnectTimeout: time.Second, Balancer: "round_robin",
-		Breaker: resource.Breaker{Disabled: true},
+		Breaker: resource.Breaker{Disabled: true}, Protocol: appProtocols[p.cfg.AppProtocol],
 	}
 	_ = p.app.Update(cfg, eps) // round_robin exists
 	r := &call.Route{

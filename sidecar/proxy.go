@@ -48,7 +48,11 @@ type Proxy struct {
 	inbound   *h1.Server
 	outbound2 *h2.Server // the connections of outbound that speak HTTP/2
 	inbound2  *h2.Server
+	tracer    *call.Tracer
 	app       *call.Cluster
+	inboundTo *call.Authority // the application
+	opaque    atomic.Int64    // connections that nobody looks into
+	named     []namedListener
 	beside    *direct // to what else listens here
 	out, in   []*listener.Listener
 	admin     *admin.Server
@@ -127,6 +131,7 @@ func (p *Proxy) start(ctx context.Context) error {
 	p.member = &member{self: self, client: p.client, app: p.cfg.App, log: p.cfg.Logger}
 	p.assemble(ctx)
 	p.serve(p.out, p.outbound)
+	p.serveNamed(ctx)
 	if p.cfg.Inbound != "" {
 		p.serve(p.in, p.inbound)
 		p.work.Go(func() { p.member.watch(ctx) })
@@ -155,6 +160,9 @@ func (p *Proxy) listen() (err error) {
 		}
 		p.in = []*listener.Listener{l}
 	}
+	if err := p.listenNamed(opt("--tcp-listen")); err != nil {
+		return err
+	}
 	if p.cfg.Admin != "" {
 		p.admin, err = admin.Listen(p.cfg.Admin, admin.Config{
 			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Logger: p.cfg.Logger,
@@ -164,10 +172,19 @@ func (p *Proxy) listen() (err error) {
 		}
 		p.bound[p.admin.Addr()] = true
 	}
-	for _, l := range append(p.out[:len(p.out):len(p.out)], p.in...) {
+	for _, l := range p.listeners() {
 		p.bound[l.Addr()] = true
 	}
 	return nil
+}
+
+// listeners are all but the admin's.
+func (p *Proxy) listeners() []*listener.Listener {
+	all := slices.Concat(p.out, p.in)
+	for _, n := range p.named {
+		all = append(all, n.Listener)
+	}
+	return all
 }
 
 func (p *Proxy) inboundAddr() netip.AddrPort {
@@ -280,12 +297,12 @@ func (p *Proxy) drain(ctx context.Context) {
 	}
 	p.outbound.Drain()
 	p.outbound2.Drain()
-	await(ctx, func() bool { return p.outbound.Active() == 0 })
+	await(ctx, func() bool { return p.outbound.Active() == 0 && p.opaque.Load() == 0 })
 }
 
 // finish releases everything; the serving context has ended.
 func (p *Proxy) finish() {
-	for _, l := range append(p.out, p.in...) {
+	for _, l := range p.listeners() {
 		_ = l.Close()
 	}
 	if p.admin != nil {
@@ -304,7 +321,7 @@ func (p *Proxy) finish() {
 		p.inbound.Wait()
 		p.inbound2.Wait()
 	}
-	for _, l := range append(p.out, p.in...) {
+	for _, l := range p.listeners() {
 		l.Wait()
 	}
 	p.work.Wait()

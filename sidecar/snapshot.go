@@ -40,6 +40,7 @@ type snapshot struct {
 
 	hosts  atomic.Pointer[map[string]*known]
 	minute atomic.Uint32 // counts the sweeper's minutes
+	up     atomic.Bool   // meshd is connected
 
 	mu       sync.Mutex
 	waiting  map[string][]func(*call.Authority)
@@ -79,20 +80,24 @@ func (s *snapshot) lookup(authority []byte) *call.Authority {
 // calls for the first time, and falls back to where the call was going.
 func (s *snapshot) resolve(name string, original netip.AddrPort, done func(*call.Authority, stats.ErrorType)) {
 	canonical := strings.ToLower(name)
-	pass := func() { go s.direct.resolve(canonical, original, done) }
-	if s.client == nil || isAddress(canonical) {
-		pass()
-		return
-	}
+	s.ask(canonical, func(a *call.Authority) {
+		if a == nil {
+			s.direct.resolve(canonical, original, done)
+			return
+		}
+		done(a, stats.ErrNone)
+	})
+}
+
+// ask asks meshd what a name or an address, in lower case, stands for: nil if
+// it is nothing of the mesh, or if meshd does not say. done is called once, on
+// a goroutine of its own.
+func (s *snapshot) ask(canonical string, done func(*call.Authority)) {
 	var once sync.Once
-	finish := func(a *call.Authority) {
-		once.Do(func() {
-			if a == nil {
-				pass()
-				return
-			}
-			go done(a, stats.ErrNone)
-		})
+	finish := func(a *call.Authority) { once.Do(func() { go done(a) }) }
+	if s.client == nil || !s.worthAsking(canonical) {
+		finish(nil)
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,18 +118,25 @@ func (s *snapshot) resolve(name string, original netip.AddrPort, done func(*call
 	time.AfterFunc(resolveWait, func() { finish(nil) })
 }
 
-// isAddress reports whether an authority is an IP address: no service is named so.
-func isAddress(authority string) bool {
-	if _, err := netip.ParseAddrPort(authority); err == nil {
-		return true
+// worthAsking is false for addresses that no service has. Others are asked for
+// only while meshd is there to answer: most are not the mesh's, and calls past
+// the mesh must not wait for it.
+func (s *snapshot) worthAsking(authority string) bool {
+	addr, err := netip.ParseAddr(strings.Trim(authority, "[]"))
+	if ap, e := netip.ParseAddrPort(authority); e == nil {
+		addr, err = ap.Addr(), nil
 	}
-	_, err := netip.ParseAddr(strings.Trim(authority, "[]"))
-	return err == nil
+	if err != nil {
+		return true // a name
+	}
+	addr = addr.Unmap()
+	return s.up.Load() && addr.IsGlobalUnicast() && addr.Zone() == ""
 }
 
 // events is what the xDS client calls.
 func (s *snapshot) events() client.Events {
 	return client.Events{Route: s.onRoute, Cluster: s.onCluster, Endpoints: s.onEndpoints, Connected: func(up bool) {
+		s.up.Store(up)
 		s.log.Info("control plane", "connected", up)
 	}}
 }

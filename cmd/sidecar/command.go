@@ -16,7 +16,7 @@ import (
 // what the flags and the environment say.
 func command(version string, getenv func(string) string, stderr io.Writer, run func(sidecar.Config) error) *cobra.Command {
 	cfg := sidecar.Config{Version: version, Getenv: getenv}
-	var level, format, policy string
+	var level, format, policy, speaks string
 	cmd := &cobra.Command{
 		Use:   "sidecar",
 		Short: "The data plane of the mesh, next to every instance",
@@ -26,7 +26,7 @@ breaking, retries, deadlines and traces.
 
 Calls reach it in three ways: redirected by rules ("sidecar redirect install"),
 by http_proxy=http://OUTBOUND, or as plain calls to OUTBOUND with the service's
-name in Host. What the mesh does not know passes through to where it was going.
+name in Host; what is not HTTP by redirection, or by --tcp-listen. What the mesh does not know passes through to where it was going.
 
 Traces and metrics leave by the standard OTEL_ variables. Every flag is an
 environment variable too: --outbound is MESHD_OUTBOUND. The flag counts where
@@ -37,6 +37,9 @@ both are given. SIGTERM drains; a second one ends at once.`,
   # for calls out of a script only
   sidecar --service batch --inbound ""
   curl -H "Host: checkout:8080" http://127.0.0.1:15001/
+
+  # one whose application speaks PostgreSQL to 127.0.0.1:5432
+  sidecar --service web --tcp-listen 127.0.0.1:5432=postgres:5432
 
   # one that sends its traces to a collector
   OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sidecar --service checkout`,
@@ -52,7 +55,7 @@ both are given. SIGTERM drains; a second one ends at once.`,
 			if err != nil {
 				return err
 			}
-			cfg.Logger, cfg.Policy = log, sidecar.OutboundPolicy(policy)
+			cfg.Logger, cfg.Policy, cfg.AppProtocol = log, sidecar.OutboundPolicy(policy), sidecar.AppProtocol(speaks)
 			return run(cfg)
 		},
 	}
@@ -64,6 +67,8 @@ both are given. SIGTERM drains; a second one ends at once.`,
 	f.StringVar(&cfg.Outbound, "outbound", "127.0.0.1:15001", "IP:port for the application's calls; empty for none")
 	f.StringVar(&cfg.Inbound, "inbound", "127.0.0.1:15006", "IP:port for calls to the application; empty for none")
 	f.StringVar(&cfg.App, "app", "127.0.0.1:8080", "IP:port on which the application listens")
+	f.StringVar(&speaks, "app-protocol", string(sidecar.AppAuto), "what the application speaks: auto, http, h2c, grpc or tcp")
+	f.StringSliceVar(&cfg.TCPListen, "tcp-listen", nil, "IP:PORT=SERVICE:PORT: connections to IP:PORT are calls to the service; may be repeated")
 	f.StringVar(&cfg.Admin, "admin", "127.0.0.1:15000", "loopback IP:port for probes, metrics and people; empty for none")
 	f.Uint16Var(&cfg.ServicePort, "service-port", 0, "the port that callers name (default the port of --app)")
 	f.StringVar(&cfg.Instance, "instance", "", "this instance's name, unique in the mesh (default made of service, host and pid)")
@@ -76,6 +81,8 @@ both are given. SIGTERM drains; a second one ends at once.`,
 	f.Uint32Var(&cfg.Mark, "mark", redirect.Default().Mark, "mark of the sidecar's own sockets, which redirection leaves alone; needs CAP_NET_ADMIN, else not used")
 	f.DurationVar(&cfg.Drain, "drain", 30*time.Second, "how long calls may take to end after SIGTERM")
 	f.IntVar(&cfg.MaxConns, "max-connections", 0, "connections accepted at a time on each port (default half of the file limit)")
+	f.IntVar(&cfg.MaxTCP, "max-tcp-connections", 0, "connections open at a time that nobody looks into, all ports together (default a quarter of the file limit)")
+	f.DurationVar(&cfg.TCPIdle, "tcp-idle-timeout", time.Hour, "how long nothing may move on such a connection, or on a tunnel")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	cmd.AddCommand(redirectCommand())

@@ -47,11 +47,13 @@ func TestMessagesAndBulkInTurn(t *testing.T) {
 	}
 	// The counters are true while the connection lives; of bulk, after a while.
 	deadline := time.Now().Add(5 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for sent.Value() != uint64(total) || received.Value() != uint64(total) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d and %d bytes counted of %d", sent.Value(), received.Value(), total)
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	_, _ = r.client.CloseWrite(), r.server.CloseWrite()
 	r.wait(t)
