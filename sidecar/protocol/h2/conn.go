@@ -44,6 +44,7 @@ type conn struct {
 	recvWindow int64
 	uncredited int
 	held       int // bytes that its streams have waiting in us
+	tight      bool
 
 	streams   map[uint32]*leg
 	lastID    uint32 // of the peer's streams, or of ours where we are the client

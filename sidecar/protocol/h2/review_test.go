@@ -288,3 +288,58 @@ func TestReviewDownload(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+// A client that takes nothing of many answers holds up no other client, whose
+// calls go over the same connection to the endpoint.
+func TestReviewGreedyClient(t *testing.T) {
+	block := make([]byte, 64<<10)
+	r := newRig(t, options{}, backend(t, func(w http.ResponseWriter, req *http.Request) {
+		for range 16 {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	}))
+	p := r.wire()
+	p.quota = true
+	for i := range 100 {
+		p.get(uint32(2*i+1), "/")
+	}
+	upstream := func(f func(*conn) bool) (found bool) {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		for l := range r.srv.links {
+			if c, ok := l.k.(*conn); ok && c.client {
+				found = found || f(c)
+			}
+		}
+		return found
+	}
+	for end := time.Now().Add(5 * time.Second); !upstream(func(c *conn) bool { return c.held > r.srv.Limits.Held/2 }); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing waits")
+		}
+	}
+	c := r.client()
+	c.Timeout = 5 * time.Second
+	for i := range 20 {
+		res, err := c.Get("http://test/")
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		n, err := io.Copy(io.Discard, res.Body)
+		if err != nil || n != 1<<20 {
+			t.Fatal(i, n, err)
+		}
+		_ = res.Body.Close()
+	}
+	if upstream(func(c *conn) bool { return c.held > r.srv.Limits.Held+2*connWindow }) {
+		t.Error("too much waits")
+	}
+	_ = p.c.Close()
+	for end := time.Now().Add(5 * time.Second); upstream(func(c *conn) bool { return c.held != 0 || c.tight && len(c.streams) > 0 }); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it stays tight")
+		}
+	}
+}

@@ -139,7 +139,11 @@ func (c *conn) wait(l *leg) {
 // send as many more.
 func (c *conn) gave(l *leg, n int) {
 	l.owed += n
-	if !l.closed && !l.inEnd && l.owed >= c.srv.Limits.Window/2 {
+	window := c.srv.Limits.Window
+	if c.tight {
+		window = tightWindow
+	}
+	if !l.closed && !l.inEnd && l.owed >= window/2 {
 		c.writable()
 		c.out = appendWindow(c.out, l.id, l.owed)
 		l.recvWindow += int64(l.owed)
@@ -149,11 +153,48 @@ func (c *conn) gave(l *leg, n int) {
 
 // credit gives the connection's window back, while not too much waits in us.
 func (c *conn) credit() {
-	if c.uncredited >= connWindow/4 && c.held <= c.srv.Limits.Held && !c.Dead() {
+	if c.Dead() {
+		return
+	}
+	limit := c.srv.Limits.Held
+	if c.client {
+		c.tighten()
+		limit *= tightRoom
+	}
+	if c.uncredited >= connWindow/4 && c.held <= limit {
 		c.writable()
 		c.out = appendWindow(c.out, 0, c.uncredited)
 		c.recvWindow += int64(c.uncredited)
 		c.uncredited = 0
+	}
+}
+
+const (
+	// tightWindow is the initial window of streams on a tight connection.
+	tightWindow = 8 << 10
+	// tightRoom is how many times Limits.Held waits at most on a connection
+	// to an endpoint: a stream of each of many slow clients.
+	tightRoom = 4
+)
+
+// tighten makes what clients are slow to take wait in the endpoint, stream by
+// stream, before so much waits in us that the connection, which other clients
+// share, would have to. Who takes what comes gets on with a small window.
+func (c *conn) tighten() {
+	l := &c.srv.Limits
+	window := l.Window
+	switch {
+	case !c.tight && c.held > l.Held/2 && window > tightWindow:
+		c.tight, window = true, tightWindow
+	case c.tight && c.held < l.Held/8:
+		c.tight = false
+	default:
+		return
+	}
+	c.writable()
+	c.out = appendSettings(c.out, settingWindow, uint32(window))
+	for _, l := range c.streams {
+		c.gave(l, 0) // it may have used up all of a small window
 	}
 }
 
