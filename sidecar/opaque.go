@@ -59,6 +59,12 @@ func (p *Proxy) opaqueInbound(ctx context.Context, c *net.TCPConn, original neti
 		p.passTo(ctx, c, p.beside, original.String(), original, first)
 		return
 	}
+	if p.cfg.AppProtocol != AppAuto && p.cfg.AppProtocol != AppTCP {
+		// The application was said to speak HTTP, and would not understand it.
+		p.stats.Refuse(stats.ErrHTTPRequestError)
+		_ = c.Close()
+		return
+	}
 	p.connect(ctx, c, p.inboundTo, first)
 }
 

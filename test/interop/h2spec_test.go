@@ -39,7 +39,9 @@ func TestH2Spec(t *testing.T) {
 	// name of the service, so that the outbound port sends them there.
 	outbound := rig.Addrs(t, 1)[0]
 	_, port, _ := net.SplitHostPort(outbound)
-	server := m.Sidecar(t, rig.Spec{Service: "localhost", Port: port, App: app})
+	// The inbound port would hand what is no HTTP at all, as in one of the
+	// cases, to the application, did it not know what that speaks.
+	server := m.Sidecar(t, rig.Spec{Service: "localhost", Port: port, App: app, Flags: []string{"--app-protocol", "h2c"}})
 	m.AwaitReady("localhost")
 	client := m.Sidecar(t, rig.Spec{Service: "caller", Outbound: outbound})
 
