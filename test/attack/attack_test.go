@@ -72,12 +72,13 @@ func all(t *testing.T, inbound bool) {
 		return nil
 	})
 	before := at.rss(t)
-	for _, list := range [][]attack{floods, heads, windows, texts, connections} {
+	for _, list := range [][]attack{floods, heads, windows, allowed, connections} {
 		for _, x := range list {
 			t.Run(x.name, func(t *testing.T) { at.judge(t, g, x) })
 		}
 	}
 	t.Run("stream ids", func(t *testing.T) { at.judge(t, g, streamIDs...) })
+	t.Run("texts", func(t *testing.T) { at.judge(t, g, texts...) })
 	t.Run("slow", func(t *testing.T) { at.judge(t, g, slow...) })
 	g.stop()
 	at.calm(t)
