@@ -238,9 +238,11 @@ func (s *stream) dropAttempt(why code) {
 // attemptFailed ends the attempt without an answer, and tries again or gives up.
 func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, again bool) {
 	now := s.srv.now
+	ours := e == stats.ErrConnectionLimitReached || e == stats.ErrHTTPUpgradeFailed || reason == stats.RetryRefused ||
+		e == stats.ErrHTTPResponseTimeout && s.starved()
 	s.dropAttempt(codeCancel)
 	s.seq++
-	if e == stats.ErrConnectionLimitReached || reason == stats.RetryRefused {
+	if ours {
 		s.call.Cancel(now) // says nothing about the endpoint
 	} else {
 		s.call.Done(now, 0, e, now-s.call.Began())
@@ -254,6 +256,13 @@ func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, agai
 		}
 	}
 	s.failCall(e)
+}
+
+// starved reports whether the endpoint waits for the client's content, with
+// which a client could otherwise open the breakers of others. An RPC may be
+// answered before its end.
+func (s *stream) starved() bool {
+	return !s.req.grpc && s.up.s != nil && !s.up.closed && !s.down.inEnd && len(s.down.in) == 0 && s.keptAt == len(s.kept)
 }
 
 func (s *stream) retryAfter(d time.Duration) {

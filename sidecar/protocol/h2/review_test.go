@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // chatty is a codec with more to say than may wait, to whatever it reads.
@@ -340,6 +341,29 @@ func TestReviewGreedyClient(t *testing.T) {
 	for end := time.Now().Add(5 * time.Second); upstream(func(c *conn) bool { return c.held != 0 || c.tight && len(c.streams) > 0 }); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it stays tight")
+		}
+	}
+}
+
+// What a client does not do is held against no endpoint.
+func TestReviewNoVerdict(t *testing.T) {
+	r := newRig(t, options{route: resource.Route{Timeout: 20 * time.Millisecond}, cluster: resource.Cluster{Protocol: resource.ProtocolHTTP2}}, scripted(t, nil, func(*wire, event) {}))
+	p := r.wire()
+	p.request(1, false, "POST", "/")                                                   // and no content
+	p.headers(3, false, ":method", "CONNECT", ":scheme", "http", ":authority", "test", // an endpoint that has not said it
+		":path", "/", ":protocol", "websocket") // takes it
+	for answers := 0; answers < 2; {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.typ == frameHeaders {
+			answers++
+		}
+	}
+	for _, ep := range r.cluster.Endpoints() {
+		if n := ep.Failures.Load(); n != 0 {
+			t.Errorf("%d failures", n)
 		}
 	}
 }
