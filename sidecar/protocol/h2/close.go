@@ -20,7 +20,11 @@ func (c *conn) fail(p problem) {
 	if p.code != codeNone && p.text != "" && !c.client {
 		c.srv.Stats.Malformed.Inc()
 	}
-	c.bury(stats.ErrHTTPProtocolError)
+	e := stats.ErrHTTPProtocolError
+	if c.client && p.code == codeTimeout {
+		e = stats.ErrConnectionTimeout // an endpoint that says nothing
+	}
+	c.bury(e)
 }
 
 // lost follows the loss of the connection.
