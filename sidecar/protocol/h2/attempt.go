@@ -189,8 +189,11 @@ func (s *stream) noConnect() {
 func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 	r := &s.req
 	traced := !s.srv.Tracer.Off
+	route := s.call.Route
 	for i := range r.fields {
 		switch {
+		case route.Forwarded != 0 && forwards(route.Forwarded, r.fields[i].Name):
+			continue // told below, with us
 		case i == r.traceAt && traced, i == r.timeoutAt && s.rpcEnd != 0:
 			continue
 		case i == r.stateAt && traced && r.traces != 1:
@@ -211,16 +214,15 @@ func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 		left := grpc.AppendTimeout(b[:0], time.Duration(s.rpcEnd-s.srv.now))
 		tell(hpack.HeaderField{Name: "grpc-timeout", Value: string(left), Sensitive: true})
 	}
-	route := s.call.Route
 	if route.Via {
 		tell(hpack.HeaderField{Name: "via", Value: "2 meshd"})
 	}
 	switch route.Forwarded {
 	case resource.ForwardedX:
-		tell(hpack.HeaderField{Name: "x-forwarded-for", Value: s.peer})
+		tell(hpack.HeaderField{Name: "x-forwarded-for", Value: r.joined("x-forwarded-for", s.peer)})
 		tell(hpack.HeaderField{Name: "x-forwarded-proto", Value: "http"})
 	case resource.ForwardedRFC7239:
-		tell(hpack.HeaderField{Name: "forwarded", Value: forwarded(s.peer, r.authority)})
+		tell(hpack.HeaderField{Name: "forwarded", Value: r.joined("forwarded", forwarded(s.peer, r.authority))})
 	}
 }
 

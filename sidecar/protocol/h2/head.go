@@ -166,8 +166,8 @@ func (h *head) request(host string) string {
 	switch {
 	case h.method == "" || !validToken(h.method) || len(h.method) > 32:
 		return ":method is missing or not a token"
-	case h.protocol != "" && h.method != "CONNECT":
-		return ":protocol without CONNECT"
+	case h.protocol != "" && (h.method != "CONNECT" || !validToken(h.protocol)):
+		return ":protocol without CONNECT, or not a token"
 	case h.method == "CONNECT" && h.protocol == "":
 		if h.path != "" || h.scheme != "" || h.authority == "" {
 			return "CONNECT with a scheme or a path, or without an authority"

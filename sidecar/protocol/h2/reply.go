@@ -10,6 +10,7 @@ import (
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // malformed resets a stream whose request is not HTTP/2 as it is taken.
@@ -103,6 +104,25 @@ func rpcTrailers(e stats.ErrorType, status int, detail string) []hpack.HeaderFie
 		{Name: "grpc-status", Value: strconv.Itoa(int(grpc.FromProxyError(e, status)))},
 		{Name: "grpc-message", Value: grpc.EncodeMessage("meshd: " + detail)},
 	}
+}
+
+// forwards reports whether a field says what a policy has us say.
+func forwards(f resource.Forwarded, name string) bool {
+	if f == resource.ForwardedRFC7239 {
+		return name == "forwarded"
+	}
+	return name == "x-forwarded-for" || name == "x-forwarded-proto"
+}
+
+// joined is the values of a list's fields, and a last one.
+func (h *head) joined(name, last string) string {
+	all := ""
+	for i := h.pseudo; i < len(h.fields); i++ {
+		if h.fields[i].Name == name {
+			all += h.fields[i].Value + ", "
+		}
+	}
+	return all + last
 }
 
 // forwarded is this hop's part of RFC 7239.

@@ -367,3 +367,33 @@ func TestReviewNoVerdict(t *testing.T) {
 		}
 	}
 }
+
+// The forwarding field is one, the client's values before ours, as HTTP/1.1
+// has it: many applications look at one line.
+func TestReviewForwardedOnce(t *testing.T) {
+	r := newRig(t, options{route: resource.Route{Forwarded: resource.ForwardedX}}, scripted(t, nil, func(p *wire, e event) {
+		if e.typ == frameHeaders {
+			all := ""
+			for _, f := range e.fields {
+				if strings.HasPrefix(f.Name, "x-forwarded") {
+					all += f.Name + "=" + f.Value + ";"
+				}
+			}
+			p.headers(e.id, true, ":status", "200", "x-all", all)
+		}
+	}))
+	p := r.wire()
+	p.get(1, "/", "x-forwarded-for", "1.2.3.4", "x-forwarded-proto", "https", "x-forwarded-for", "5.6.7.8")
+	for {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.typ == frameHeaders {
+			if got, want := e.field("x-all"), "x-forwarded-for=1.2.3.4, 5.6.7.8, 127.0.0.1;x-forwarded-proto=http;"; got != want {
+				t.Errorf("%s, not %s", got, want)
+			}
+			return
+		}
+	}
+}
