@@ -82,6 +82,23 @@ type pod struct {
 // and the rules. Its instance has the pod's IPv6 address if v6.
 func (w *world) pod(service, instance string, v6 bool) *pod {
 	w.t.Helper()
+	p := w.network()
+	// On all addresses, as applications in pods listen.
+	serve(w.t, p.NS, "[::]:8080", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		p.calls.Add(1)
+		fmt.Fprintf(rw, "%s host=%s", instance, r.Host)
+	}))
+	s := spec{service: service, instance: instance, app: "127.0.0.1:8080", advertise: p.addr4, flags: w.flags}
+	if v6 {
+		s.advertise = p.addr6
+	}
+	p.join(s)
+	return p
+}
+
+// network is a pod without an application.
+func (w *world) network() *pod {
+	w.t.Helper()
 	w.pods++
 	p := &pod{
 		NS: netns.New(w.t), w: w,
@@ -101,23 +118,20 @@ func (w *world) pod(service, instance string, v6 bool) *pod {
 		}
 		p.Route(w.t, all, gw, "eth0")
 	}
-	// On all addresses, as applications in pods listen.
-	serve(w.t, p.NS, "[::]:8080", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		p.calls.Add(1)
-		fmt.Fprintf(rw, "%s host=%s", instance, r.Host)
-	}))
-	s := spec{service: service, instance: instance, app: "127.0.0.1:8080", ns: p.NS, advertise: p.addr4, flags: w.flags}
-	if v6 {
-		s.advertise = p.addr6
-	}
-	if w.byUID {
+	return p
+}
+
+// join starts the sidecar of a pod's application, and installs the rules.
+func (p *pod) join(s spec) {
+	p.w.t.Helper()
+	s.ns = p.NS
+	if p.w.byUID {
 		// Without capabilities it cannot mark anything.
 		s.uid = redirect.DefaultProxyUID
 	}
-	p.sidecar = w.mesh.sidecar(s)
+	p.sidecar = p.w.mesh.sidecar(s)
 	p.redirect("install")
-	w.mesh.awaitReady(instance)
-	return p
+	p.w.mesh.awaitReady(s.instance)
 }
 
 // redirect is the command of that name.
