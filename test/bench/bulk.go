@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -67,11 +65,6 @@ type bulk struct {
 
 func (b *bulk) run(l load) error {
 	b.conn.SetDeadline(time.Now().Add(l.Stall))
-	if l.Connect {
-		if err := connect(b.conn, l.Host); err != nil {
-			return err
-		}
-	}
 	if _, err := b.conn.Write([]byte{'g'}); err != nil {
 		return err
 	}
@@ -169,22 +162,4 @@ func discard(raw interface {
 		return 0, errors.New("closed by the proxy")
 	}
 	return n, nil
-}
-
-// connect asks for a tunnel to host.
-func connect(c net.Conn, host string) error {
-	if _, err := fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", host, host); err != nil {
-		return err
-	}
-	r := bufio.NewReader(c)
-	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
-	switch {
-	case err != nil:
-		return fmt.Errorf("CONNECT: %w", err)
-	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("CONNECT: %s, Proxy-Status %q", resp.Status, resp.Header.Get("Proxy-Status"))
-	case r.Buffered() > 0:
-		return errors.New("CONNECT: bytes that nobody asked for")
-	}
-	return nil
 }

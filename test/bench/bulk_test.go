@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -102,21 +100,5 @@ func TestBulkFails(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// A tunnel that is refused is a failure.
-func TestBulkConnect(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != "checkout:8080" {
-			t.Errorf("%s %s", r.Method, r.Host)
-		}
-		w.Header().Set("Proxy-Status", "meshd; error=connection_limit_reached")
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}))
-	defer s.Close()
-	r, err := load{Protocol: protoTCP, Addr: s.Listener.Addr().String(), Host: authority, Connect: true, Connections: 2, Duration: time.Second}.run()
-	if err != nil || r.Failed != 2 || r.Causes[`CONNECT: 503 Service Unavailable, Proxy-Status "meshd; error=connection_limit_reached"`] != 2 {
-		t.Errorf("%+v, %v", r, err)
 	}
 }

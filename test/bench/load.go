@@ -21,8 +21,7 @@ type load struct {
 	Rate        float64
 	Burst       int // so many are due at once, on one connection, at Rate all the same; 0 is 1
 	Connections int
-	Streams     int  // requests at once on a connection; 0 is 1
-	Connect     bool // of tcp: ask for a tunnel to Host first
+	Streams     int // requests at once on a connection; 0 is 1
 	Duration    time.Duration
 	Stall       time.Duration // without any answer: what is in flight has failed; 0 is 5 s
 }

@@ -22,7 +22,7 @@ func findOurs(bin string) (string, error) {
 // learns them over xDS, exports its metrics to meshd every second and its
 // spans to the sink. Nothing else differs from what a user gets by default.
 func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, error) {
-	addrs, err := freeAddrs(5)
+	addrs, err := freeAddrs(6)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +44,16 @@ func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, err
 	if r.gomaxprocs > 0 {
 		env = append(env, "GOMAXPROCS="+strconv.Itoa(r.gomaxprocs))
 	}
-	sidecar, err := startProcess("sidecar", env, r.paths["ours"],
+	args := []string{
 		"--service", "bench", "--namespace", "default", "--meshd", xds, "--outbound", outbound,
-		"--inbound", inbound, "--app", r.backends.addrs[protocol][0], "--admin", admin)
+		"--inbound", inbound, "--app", r.backends.addrs[protocol][0], "--admin", admin,
+	}
+	listen := outbound
+	if protocol == protoTCP {
+		listen = addrs[5]
+		args = append(args, "--tcp-listen", listen+"="+authority)
+	}
+	sidecar, err := startProcess("sidecar", env, r.paths["ours"], args...)
 	if err != nil {
 		meshd.stop()
 		return nil, err
@@ -56,6 +63,6 @@ func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, err
 		meshd.stop()
 		return nil, err
 	}
-	run := &running{listen: outbound, connect: protocol == protoTCP, admin: admin, process: sidecar, others: []*process{meshd}}
+	run := &running{listen: listen, admin: admin, process: sidecar, others: []*process{meshd}}
 	return run.begin(ctx, protocol)
 }

@@ -49,7 +49,6 @@ func proxies() []proxy {
 // A running proxy has one process that is measured and perhaps others.
 type running struct {
 	listen  string // host:port to send the load to
-	connect bool   // of tcp: it wants to be asked for a tunnel
 	admin   string // where it can be profiled
 	process *process
 	others  []*process
@@ -67,7 +66,7 @@ const authority = "checkout:8080"
 
 // begin waits until r answers for authority.
 func (r *running) begin(ctx context.Context, protocol string) (*running, error) {
-	err := r.process.readyFor(ctx, load{Protocol: protocol, Addr: r.listen, Host: authority, Connect: r.connect})
+	err := r.process.readyFor(ctx, load{Protocol: protocol, Addr: r.listen, Host: authority})
 	if err != nil {
 		r.stop()
 		return nil, err

@@ -88,7 +88,7 @@ func (r *rig) measure(ctx context.Context, p proxy, c cell, round int, l load) (
 // loaded has l run against run, and its CPU profile written if there is a name
 // for it.
 func loaded(ctx context.Context, run *running, l load, warmUp time.Duration, profile string) (sample, error) {
-	l.Addr, l.Host, l.Connect = run.listen, authority, run.connect
+	l.Addr, l.Host = run.listen, authority
 	warm := l
 	warm.Duration = warmUp
 	cold, err := warm.child(ctx)
