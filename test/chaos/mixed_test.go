@@ -3,6 +3,7 @@ package chaos
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 
 	"github.com/meshd/meshd/internal/testkit/process"
@@ -25,6 +27,9 @@ import (
 const (
 	mixedFor  = time.Minute
 	killEvery = 1500 * time.Millisecond
+
+	tcpName     = "TCP"
+	opaqueBegin = "\x00" // see opaqueByte
 )
 
 // A tally is what a client has counted of one protocol.
@@ -35,7 +40,8 @@ type tally struct {
 
 // A mixture is a client that speaks everything at once, until it is stopped.
 type mixture struct {
-	addr    string
+	addr    string // for calls that name the service
+	tcp     string // whose connections are calls of the service
 	ctx     context.Context
 	stop    context.CancelFunc
 	work    sync.WaitGroup
@@ -43,13 +49,17 @@ type mixture struct {
 }
 
 // mix starts calls of the service: over HTTP/1.1, HTTP/2, gRPC (unary and
-// streams), WebSocket and CONNECT.
-func mix(t *testing.T, addr string) *mixture {
-	m := &mixture{addr: addr, tallies: map[string]*tally{}}
+// streams), WebSocket over either, CONNECT and TCP.
+func mix(t *testing.T, addr, tcp string) *mixture {
+	m := &mixture{addr: addr, tcp: tcp, tallies: map[string]*tally{}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	h1, h2 := testrig.Transport(t, 1, addr), testrig.Transport(t, 2, addr)
 	// A connection a call: net/http tries again, unseen, on one that it kept.
 	h1.DisableKeepAlives = true
+	// net/http's own transport knows no :protocol.
+	sockets := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	}}
 	cc := grpcDial(t, addr)
 	for _, x := range []struct {
 		name    string
@@ -65,11 +75,13 @@ func mix(t *testing.T, addr string) *mixture {
 		}},
 		{"gRPC streams", 8, 40 * time.Millisecond, func(ctx context.Context) error { return grpcConversation(ctx, cc) }},
 		{"WebSocket", 4, 40 * time.Millisecond, func(ctx context.Context) error {
-			return m.conversation(ctx, "GET / HTTP/1.1\r\nHost: "+authority+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", http.StatusSwitchingProtocols, "")
+			return conversation(ctx, m.addr, "GET / HTTP/1.1\r\nHost: "+authority+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", http.StatusSwitchingProtocols, "")
 		}},
 		{"CONNECT", 4, 40 * time.Millisecond, func(ctx context.Context) error {
-			return m.conversation(ctx, "CONNECT "+authority+" HTTP/1.1\r\nHost: "+authority+"\r\n\r\n", http.StatusOK, string([]byte{opaqueByte}))
+			return conversation(ctx, m.addr, "CONNECT "+authority+" HTTP/1.1\r\nHost: "+authority+"\r\n\r\n", http.StatusOK, opaqueBegin)
 		}},
+		{"WebSocket over HTTP/2", 4, 40 * time.Millisecond, func(ctx context.Context) error { return extendedConnect(ctx, sockets) }},
+		{tcpName, 4, 40 * time.Millisecond, func(ctx context.Context) error { return conversation(ctx, m.tcp, "", 0, opaqueBegin) }},
 	} {
 		tally := &tally{}
 		m.tallies[x.name] = tally
@@ -93,6 +105,7 @@ func mix(t *testing.T, addr string) *mixture {
 		end()
 		m.work.Wait()
 		h2.CloseIdleConnections()
+		sockets.CloseIdleConnections()
 		_ = cc.Close()
 	})
 	t.Cleanup(m.stop)
@@ -140,30 +153,64 @@ func grpcConversation(ctx context.Context, cc *grpc.ClientConn) error {
 	return nil
 }
 
-// conversation asks for a tunnel, in which everything comes back.
-func (m *mixture) conversation(ctx context.Context, ask string, want int, first string) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.addr)
+// extendedConnect is a WebSocket over HTTP/2 (RFC 8441).
+func extendedConnect(ctx context.Context, tr http.RoundTripper) error {
+	out, in := io.Pipe()
+	defer in.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodConnect, "http://"+authority+"/", out)
+	if err != nil {
+		return err
+	}
+	req.Header[":protocol"] = []string{"websocket"}
+	req.Header.Set("Sec-WebSocket-Version", "13")
+	res, err := tr.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	if err := echoes(in, bufio.NewReader(res.Body), ""); err != nil {
+		return err
+	}
+	_ = in.Close() // the end of ours; its own comes back
+	_, err = io.Copy(io.Discard, res.Body)
+	return err
+}
+
+// conversation is a connection to addr on which everything comes back, once
+// what it asks for is answered with the status.
+func conversation(ctx context.Context, addr, ask string, status int, begin string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
 	_ = conn.SetDeadline(deadline)
-	if _, err := io.WriteString(conn, ask); err != nil {
-		return err
-	}
 	in := bufio.NewReader(conn)
-	res, err := http.ReadResponse(in, &http.Request{Method: ask[:strings.IndexByte(ask, ' ')]})
-	if err != nil {
-		return unported(err)
+	if ask != "" {
+		if _, err := io.WriteString(conn, ask); err != nil {
+			return err
+		}
+		res, err := http.ReadResponse(in, &http.Request{Method: ask[:strings.IndexByte(ask, ' ')]})
+		if err != nil {
+			return unported(err)
+		}
+		if res.StatusCode != status {
+			return errors.New(res.Status)
+		}
 	}
-	if res.StatusCode != want {
-		return errors.New(res.Status)
-	}
+	return echoes(conn, in, begin)
+}
+
+// echoes sends lines, the first after begin, and awaits that each comes back.
+func echoes(out io.Writer, in *bufio.Reader, begin string) error {
 	for i := range talk {
-		text := fmt.Sprintf("%smessage %d\n", first, i)
-		first = ""
-		if _, err := io.WriteString(conn, text); err != nil {
+		text := fmt.Sprintf("%smessage %d\n", begin, i)
+		begin = ""
+		if _, err := io.WriteString(out, text); err != nil {
 			return unported(err)
 		}
 		if back, err := in.ReadString('\n'); err != nil || back != text {
@@ -198,8 +245,8 @@ func (c *client) state(t *testing.T) (s state, err error) {
 	s.goroutines = n - int(s.upstream+s.downstream)
 	s.files = process.Descriptors(t, c.PID) - int(s.upstream+s.downstream)
 	s.rss = process.RSS(t, c.PID)
-	if s.stats.Active != 0 || s.downstream != 0 {
-		err = fmt.Errorf("%d calls under way, %d connections of clients", s.stats.Active, s.downstream)
+	if s.stats.Active != 0 || s.stats.TCP.Active != 0 || s.downstream != 0 {
+		err = fmt.Errorf("%d calls and %d connections under way, %d connections of clients", s.stats.Active, s.stats.TCP.Active, s.downstream)
 	}
 	for _, e := range s.stats.Endpoints {
 		if e.InFlight != 0 {
@@ -236,16 +283,17 @@ func TestMixedTraffic(t *testing.T) {
 	r := newRig(t)
 	r.run(4, "--max-restarts", "1000")
 	all := r.awaitReady(4)
-	c := r.client()
+	tcp := addrs(t, 1)[0]
+	c := r.client("--tcp-listen", tcp+"="+authority)
 	c.awaitEndpoints(4)
-	warm := mix(t, c.outbound)
+	warm := mix(t, c.outbound, tcp)
 	pause(3 * time.Second)
 	warm.stop()
 	c.quiet(t)
 	pause(4 * time.Second) // memory is returned every 2 s
 	before := c.quiet(t)
 
-	m := mix(t, c.outbound)
+	m := mix(t, c.outbound, tcp)
 	kills := 0
 	for from := time.Now(); time.Since(from) < during; pause(killEvery) {
 		victim := all[rand.N(len(all))]
@@ -270,7 +318,9 @@ func TestMixedTraffic(t *testing.T) {
 	var calls int64
 	for name, tally := range m.tallies {
 		n, failed := tally.calls.Load(), tally.failed.Load()
-		calls += n
+		if name != tcpName {
+			calls += n
+		}
 		t.Logf("%s: %d calls, %d failed, the last of them: %v", name, n, failed, tally.last.Load())
 		if failed*10 > n {
 			t.Errorf("%s: %d of %d calls have failed", name, failed, n)
@@ -280,11 +330,19 @@ func TestMixedTraffic(t *testing.T) {
 	pause(4 * time.Second)
 	after := c.quiet(t)
 	t.Logf("%d kills; before %+v\nafter %+v", kills, before, after)
-	if got := int64(after.stats.Outcomes() - before.stats.Outcomes()); got != calls {
-		t.Errorf("%d calls were made, %d are in the metrics: %+v", calls, got, after.stats.Series)
-	}
-	if grpcs := m.tallies["gRPC unary"].calls.Load() + m.tallies["gRPC streams"].calls.Load(); grpcs != ofGRPC(after)-ofGRPC(before) {
-		t.Errorf("%d gRPC calls were made, %d are in the metrics: %+v", grpcs, ofGRPC(after)-ofGRPC(before), after.stats.Series)
+	for _, x := range []struct {
+		what          string
+		made          int64
+		before, after uint64
+	}{
+		{"calls", calls, testrig.Sum(before.stats.Series), testrig.Sum(after.stats.Series)},
+		{"gRPC calls", m.made("gRPC unary") + m.made("gRPC streams"), ofGRPC(before), ofGRPC(after)},
+		{"connections", m.made(tcpName), before.stats.TCP.Connections, after.stats.TCP.Connections},
+		{"ends of connections", m.made(tcpName), testrig.Sum(before.stats.TCP.Ended), testrig.Sum(after.stats.TCP.Ended)},
+	} {
+		if got := int64(x.after - x.before); got != x.made {
+			t.Errorf("%s: %d were made, %d are in the metrics", x.what, x.made, got)
+		}
 	}
 	if after.goroutines > before.goroutines+2 {
 		t.Errorf("%d goroutines beside connections', %d before", after.goroutines, before.goroutines)
@@ -301,11 +359,13 @@ func TestMixedTraffic(t *testing.T) {
 }
 
 // ofGRPC counts the outcomes that are gRPC codes.
-func ofGRPC(s state) (n int64) {
+func ofGRPC(s state) (n uint64) {
 	for _, x := range s.stats.Series {
 		if x.GRPC != "" {
-			n += int64(x.Count)
+			n += x.Count
 		}
 	}
 	return n
 }
+
+func (m *mixture) made(name string) int64 { return m.tallies[name].calls.Load() }

@@ -25,6 +25,11 @@ type ServiceStats struct {
 		Requests, Failures, InFlight int64
 	}
 	Series []Outcome
+	TCP    struct { // connections that nobody looks into
+		Connections uint64
+		Active      int64
+		Ended       []Outcome
+	}
 }
 
 // An Outcome is how Count calls ended. GRPC is the name of a gRPC call's code.
@@ -35,9 +40,9 @@ type Outcome struct {
 	Count  uint64
 }
 
-// Outcomes is how many calls have ended.
-func (s *ServiceStats) Outcomes() (n uint64) {
-	for _, x := range s.Series {
+// Sum is how many calls have ended, in all of these ways.
+func Sum(all []Outcome) (n uint64) {
+	for _, x := range all {
 		n += x.Count
 	}
 	return n
