@@ -397,3 +397,29 @@ func TestReviewForwardedOnce(t *testing.T) {
 		}
 	}
 }
+
+// What an HTTP/1.1 endpoint says beyond its answer is not the answer to the
+// next call.
+func TestReviewBeyondTheAnswer(t *testing.T) {
+	r := newRig(t, options{cluster: resource.Cluster{Protocol: resource.ProtocolHTTP1}}, accepting(t, func(c net.Conn) {
+		b := make([]byte, 4096)
+		for {
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nX-Not: yours\r\nContent-Length: 0\r\n\r\n")
+		}
+	}))
+	c := r.client()
+	for range 3 {
+		res, err := c.Get("http://test/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.Header.Get("X-Not") != "" || string(b) != "ok" || err != nil {
+			t.Fatal(res.Header, string(b), err)
+		}
+	}
+}

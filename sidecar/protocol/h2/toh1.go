@@ -27,6 +27,8 @@ type back struct {
 	reused    bool // has carried a call before
 	touched   bool // bytes came for the call under way
 	holding   bool // reading waits for the client to take what there is
+	handling  bool // handle is under way
+	free      bool // and has come to the end of the exchange
 	idleSince int64
 }
 
@@ -130,6 +132,7 @@ func (c *back) begin() { c.pool.ready1(c) }
 
 // handle works on the response.
 func (c *back) handle() {
+	c.handling = true
 	b := c.in
 	if c.l == nil && len(b) > 0 {
 		c.bury(stats.ErrHTTPProtocolError) // nothing was asked
@@ -159,6 +162,23 @@ func (c *back) handle() {
 		b = nil
 	}
 	c.rest(b)
+	if c.handling = false; c.free {
+		c.release()
+	}
+}
+
+// release gives the connection back after an exchange. What came beyond the
+// answer is nobody's, least of all the next call's.
+func (c *back) release() {
+	c.free = false
+	if len(c.in) > 0 {
+		c.bury(stats.ErrHTTPProtocolError)
+		return
+	}
+	if !c.Dead() {
+		c.reused = true
+		c.pool.free1(c)
+	}
 }
 
 // head takes a response head, if a whole one is at hand, and returns its length.
@@ -246,8 +266,9 @@ func (c *back) done(l *leg) {
 		c.bury(stats.ErrNone)
 		return
 	}
-	c.reused = true
-	c.pool.free1(c)
+	if c.free = true; !c.handling {
+		c.release()
+	}
 }
 
 func (c *back) reset(l *leg, _ code) {
@@ -334,6 +355,7 @@ func (p *shared) failed1(e stats.ErrorType) {
 	x.queue = x.queue[1:]
 	w.s.wait = nil
 	w.s.call.Unpend()
+	p.hurry1()
 	w.s.attemptFailed(e, stats.RetryConnectFailure, true)
 }
 
@@ -347,7 +369,13 @@ func (p *shared) gone1(c *back) {
 		}
 	}
 	x.open--
-	if len(x.queue) > 0 && x.open < len(x.queue) && (p.max == 0 || x.open < p.max) {
+	p.hurry1()
+}
+
+// hurry1 dials for who waits, where there is room.
+func (p *shared) hurry1() {
+	x := &p.one
+	if x.open < len(x.queue) && (p.max == 0 || x.open < p.max) {
 		x.open++
 		p.open(x.queue[0].s, func(nc *net.TCPConn) (*link, error) {
 			c := &back{pool: p}
