@@ -218,7 +218,7 @@ func (c *conn) strayFrame(id uint32, data bool) problem {
 	}
 	switch how, known := c.closedIDs.find(id); {
 	case known && how == closedByUs:
-		return c.spend(0)
+		return c.spend(1) // it may have been on its way, but not for ever
 	case known && how == closedInOrder && !data:
 		return problem{0, codeStreamClosed, "frame on a closed stream"}
 	case !known && !data && c.closedIDs.complete(id):

@@ -80,6 +80,10 @@ func (c *conn) done(l *leg) { c.remove(l, closedInOrder) }
 // earliest, the stream's and the connection's; Go's do, at every read.
 const updating = 4 << 10
 
+// littleAtATime is what a window is opened by that is a game: it buys frames of
+// ours, and pays for none of the client's.
+const littleAtATime = 256
+
 // sendData sends as much of p as windows and kernel allow, and returns how
 // much. end goes with the last byte.
 func (c *conn) sendData(l *leg, p []byte, end bool) int {
@@ -118,7 +122,10 @@ func (c *conn) sendData(l *leg, p []byte, end bool) int {
 	}
 	l.sendWindow -= int64(sent)
 	c.sendWindow -= int64(sent)
-	c.calm.earn(sent/updating*2 + 2)
+	c.calm.earn(sent / updating * 2)
+	if sent == len(p) || sent >= littleAtATime {
+		c.calm.earn(2)
+	}
 	if sent < len(p) {
 		c.wait(l)
 	}
