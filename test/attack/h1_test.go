@@ -67,6 +67,7 @@ var slow = []attack{
 	{name: "HTTP/1.1 bodies a byte a second", parallel: 100, during: patience, run: trickle("POST /sink HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000\r\n\r\n", "x")},
 	{name: "HTTP/2 prefaces that do not end", closed: true, parallel: 100, during: patience, run: trickle("PRI * HTTP/2.0\r\n\r\nSM", "")},
 	{name: "HTTP/2 without SETTINGS", closed: true, parallel: 100, during: patience, run: trickle(http2.ClientPreface, "")},
+	{name: "HTTP/2 SETTINGS a byte a second", closed: true, parallel: 100, during: patience, run: trickle(http2.ClientPreface+"\x00\x00\x3c\x04\x00\x00\x00\x00\x00", "\x00")},
 	{name: "HTTP/2 frames that do not end", closed: true, parallel: 100, during: patience, run: trickle(http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x00\x00\x40\x01\x04\x00\x00\x00\x01", "\x40")},
 	{name: "HTTP/2 heads that do not end", closed: true, parallel: 100, during: patience, run: h2Attack(func(c *h2) error {
 		id := c.next()
