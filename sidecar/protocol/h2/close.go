@@ -56,8 +56,11 @@ func (c *conn) bury(e stats.ErrorType) {
 
 // lastPeer is the highest stream that we have begun to work on.
 func (c *conn) lastPeer() uint32 {
-	if c.client {
+	switch {
+	case c.client:
 		return 0
+	case c.left == 2:
+		return c.lastSaid // what came later was ignored, and may be under way elsewhere
 	}
 	return c.lastID
 }
@@ -76,7 +79,7 @@ func (c *conn) drain() {
 }
 
 func (c *conn) lastGoAway() {
-	c.left = 2
+	c.left, c.lastSaid = 2, c.lastID
 	c.writable()
 	c.out = appendGoAway(c.out, c.lastID, codeNone, "")
 	if len(c.streams) == 0 {

@@ -50,9 +50,10 @@ type conn struct {
 	lastID    uint32 // of the peer's streams, or of ours where we are the client
 	closedIDs closedIDs
 
-	settleBy  int64 // of an endpoint: its SETTINGS are to come until then
-	goingAway bool  // no new streams: we or the peer have said so
-	left      uint8 // draining: 1 after the first GOAWAY, 2 after the second
+	settleBy  int64  // of an endpoint: its SETTINGS are to come until then
+	goingAway bool   // no new streams: we or the peer have said so
+	lastSaid  uint32 // by the second
+	left      uint8  // draining: 1 after the first GOAWAY, 2 after the second
 	calm      calm
 
 	headSince int64 // a head is incomplete since
