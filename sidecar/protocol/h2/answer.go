@@ -111,6 +111,9 @@ func retryStatus(status int) (stats.RetryReason, bool) {
 func (s *stream) commit(l *leg, end bool) {
 	s.committed = true
 	s.replay = false
+	if s.keptAt == len(s.kept) {
+		s.forget()
+	}
 	if s.req.grpc {
 		// The route's timeout bounded the wait for the answer; how long a
 		// stream lasts is for the caller to say.

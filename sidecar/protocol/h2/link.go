@@ -62,6 +62,7 @@ type link struct {
 	stuck    int64 // the kernel has taken nothing since
 	closing  bool  // closes when out is written
 
+	kept     int // bytes of requests that are kept for further attempts
 	lastRead int64
 }
 

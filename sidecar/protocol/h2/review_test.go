@@ -423,3 +423,52 @@ func TestReviewBeyondTheAnswer(t *testing.T) {
 		}
 	}
 }
+
+// What is kept of requests for further attempts is bounded for a client, not
+// for a stream alone.
+func TestReviewKept(t *testing.T) {
+	got := make(chan int, 10000)
+	r := newRig(t, options{
+		route:  resource.Route{Retry: resource.Retry{Attempts: 1, BufferBytes: 32 << 10}},
+		limits: Limits{Held: 64 << 10},
+	}, scripted(t, nil, func(p *wire, e event) {
+		if e.typ == frameData {
+			got <- len(e.data)
+		}
+	}))
+	p := r.wire()
+	const streams, size = 20, 20 << 10
+	for i := range uint32(streams) {
+		p.request(2*i+1, false, "PUT", "/")
+		p.data(2*i+1, strings.Repeat("x", size), false)
+	}
+	for n := 0; n < streams*size; {
+		n += <-got
+	}
+	r.srv.mu.Lock()
+	total := 0
+	var down *link
+	for l := range r.srv.links {
+		if c, ok := l.k.(*conn); ok && !c.client {
+			down = l
+			for _, leg := range c.streams {
+				total += len(leg.s.kept)
+			}
+		}
+	}
+	if total != down.kept || total == 0 || total > 64<<10 {
+		t.Errorf("%d bytes are kept, and counted as %d", total, down.kept)
+	}
+	r.srv.mu.Unlock()
+	_ = p.c.Close()
+	for end := time.Now().Add(5 * time.Second); r.srv.active.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("streams are left")
+		}
+	}
+	r.srv.mu.Lock()
+	defer r.srv.mu.Unlock()
+	if down.kept != 0 {
+		t.Errorf("%d bytes are counted that nobody keeps", down.kept)
+	}
+}

@@ -123,6 +123,7 @@ func (s *stream) over() {
 	}
 	s.gone = true
 	s.seq++
+	s.forget()
 	s.drop(&s.down)
 	s.drop(&s.up)
 	s.srv.retired = append(s.srv.retired, s)
@@ -220,13 +221,26 @@ func (s *stream) pass(from *leg, p []byte) int {
 
 // keep remembers content that went on.
 func (s *stream) keep(p []byte) {
-	if s.replay && !s.overflow && len(s.kept)+len(p) <= s.call.Route.Retry.BufferBytes {
+	of := s.down.link
+	if s.replay && !s.overflow && len(s.kept)+len(p) <= s.call.Route.Retry.BufferBytes && of.kept+len(p) <= s.srv.Limits.Held {
 		s.kept = append(s.kept, p...)
 		s.keptAt = len(s.kept)
+		of.kept += len(p)
 		return
 	}
 	s.overflow = true
-	s.kept, s.keptAt = s.kept[:0], 0
+	s.forget()
+}
+
+// forget lets go of what was kept for another attempt.
+func (s *stream) forget() {
+	if s.keptAt = 0; len(s.kept) > 0 {
+		s.down.link.kept -= len(s.kept)
+		s.kept = s.kept[:0]
+	}
+	if cap(s.kept) > 4<<10 {
+		s.kept = nil
+	}
 }
 
 // move sends on what waits for leg to, as far as it goes.
