@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ const retryMeshd = 500 * time.Millisecond
 type runFlags struct {
 	cfg      runner.Config
 	restart  string
+	tcp      []string
 	stateDir string
 }
 
@@ -74,6 +76,8 @@ meshctl scale. Ctrl-C drains and stops them all; a second one kills them.`,
 	flags.DurationVar(&m.Grace, "grace", 10*time.Second, "time for the application between SIGTERM and SIGKILL")
 	flags.BoolVar(&m.ProxyEnv, "proxy-env", true, "set HTTP_PROXY and http_proxy for the application")
 	flags.StringArrayVar(&m.Env, "env", nil, "NAME=VALUE for the application; may be repeated")
+	flags.StringVar(&m.AppProtocol, "app-protocol", "auto", "what the application speaks: auto, http, h2c, grpc or tcp")
+	flags.StringArrayVar(&f.tcp, "tcp-listen", nil, "SERVICE:PORT that is not HTTP: its address is in $MESHD_TCP_SERVICE_PORT; IP:PORT=SERVICE:PORT is at that address; may be repeated")
 	flags.StringVar(&f.stateDir, "state-dir", "", "where sidecars keep their last good configuration (default ~/.local/state/meshd)")
 	return cmd
 }
@@ -119,6 +123,8 @@ func (a *App) checkRun(f *runFlags) error {
 		return usagef("--namespace %q: want lower-case letters, digits and -, at most 63", m.Namespace)
 	case f.cfg.Prefix != "" && !validName(f.cfg.Prefix):
 		return usagef("--instance-prefix %q: want lower-case letters, digits and -, at most 63", f.cfg.Prefix)
+	case !slices.Contains([]string{"auto", "http", "h2c", "grpc", "tcp"}, m.AppProtocol):
+		return usagef("--app-protocol %q: want auto, http, h2c, grpc or tcp", m.AppProtocol)
 	case m.Port < 1 || m.Port > 65535:
 		return usagef("--port %d: want 1 to 65535, the port that callers name", m.Port)
 	case f.cfg.Replicas < 0 || f.cfg.Replicas > f.cfg.Max:
@@ -127,6 +133,17 @@ func (a *App) checkRun(f *runFlags) error {
 	var err error
 	if m.Restart, err = supervise.ParseRestart(f.restart); err != nil {
 		return usagef("--%v", err)
+	}
+	m.TCPListen = nil
+	for _, s := range f.tcp {
+		l, err := supervise.ParseTCPListen(s)
+		if err != nil {
+			return usagef("--tcp-listen %v", err)
+		}
+		if l.Addr != "" && f.cfg.Max > 1 {
+			return usagef("--tcp-listen %q: one instance can have the address: want --max-replicas 1, or --tcp-listen %s", s, l.Service)
+		}
+		m.TCPListen = append(m.TCPListen, l)
 	}
 	if f.stateDir == "" {
 		state := a.Getenv("XDG_STATE_HOME")

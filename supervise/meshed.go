@@ -6,11 +6,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// MeshedPorts is how many ports an instance with a sidecar needs: the
+// MeshedPorts is how many ports an instance with a sidecar needs at least: the
 // application's and the sidecar's inbound, outbound and admin.
 const MeshedPorts = 4
 
@@ -28,6 +29,11 @@ type Meshed struct {
 	Restart   Restart // of the application; the sidecar is permanent
 	// ProxyEnv sets HTTP_PROXY, http_proxy and NO_PROXY for the application.
 	ProxyEnv bool
+	// AppProtocol is what the application speaks, as the sidecar's
+	// --app-protocol has it; empty is auto.
+	AppProtocol string
+	// TCPListen are listeners for the application's calls that are not HTTP.
+	TCPListen []TCPListen
 
 	Sidecar     string // path of the binary
 	SidecarArgs []string
@@ -50,7 +56,7 @@ const (
 	drainMargin = 2 * time.Second
 )
 
-// Build is for PoolConfig.Build; it needs MeshedPorts ports and creates the
+// Build is for PoolConfig.Build; it needs Ports() ports and creates the
 // instance's state directory.
 func (m Meshed) Build(instance string, ports []int) ([]Spec, error) {
 	state := filepath.Join(m.StateDir, instance)
@@ -62,22 +68,26 @@ func (m Meshed) Build(instance string, ports []int) ([]Spec, error) {
 	if m.ReadyPath != "" {
 		ready = Probe{HTTP: "http://" + app + m.ReadyPath}
 	}
+	flags, tcp := m.tcpListeners(ports[MeshedPorts:])
+	if m.AppProtocol != "" && m.AppProtocol != "auto" {
+		flags = append(flags, "--app-protocol", m.AppProtocol)
+	}
 	return []Spec{
 		{
 			Name: "app", Path: m.Command[0], Args: m.Command[1:], Dir: m.Dir,
-			Env:     append(m.appEnv(instance, ports[0], outbound), m.Env...),
+			Env:     slices.Concat(m.appEnv(instance, ports[0], outbound), tcp, m.Env),
 			Restart: m.Restart, Significant: true, Ready: ready,
 			Grace: orDefault(m.Grace, defaultGrace), Ports: ports[:1],
 			Stdout: m.Stdout, Stderr: m.Stderr, Prefix: instance + " | ",
 		},
 		{
 			Name: "sidecar", Path: m.Sidecar, Env: m.SidecarEnv,
-			Args: append([]string{
+			Args: slices.Concat([]string{
 				"--service", m.Name, "--namespace", m.Namespace, "--instance", instance,
 				"--service-port", strconv.Itoa(m.Port), "--meshd", m.MeshdXDS,
 				"--app", app, "--inbound", inbound, "--outbound", outbound, "--admin", admin,
 				"--state-dir", state, "--drain", orDefault(m.Drain, defaultDrain).String(),
-			}, m.SidecarArgs...),
+			}, flags, m.SidecarArgs),
 			Ready: Probe{HTTP: "http://" + admin + "/ready"},
 			Grace: orDefault(m.Drain, defaultDrain) + drainMargin, Ports: ports[1:],
 			Stdout: m.Stdout, Stderr: m.Stderr, Prefix: instance + " sidecar | ",

@@ -50,7 +50,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	s := &Service{cfg: cfg}
 	s.pool = supervise.NewPool(supervise.PoolConfig{
-		Name: cmp.Or(cfg.Prefix, cfg.Meshed.Name), Ports: supervise.MeshedPorts, Build: cfg.Meshed.Build,
+		Name: cmp.Or(cfg.Prefix, cfg.Meshed.Name), Ports: cfg.Meshed.Ports(), Build: cfg.Meshed.Build,
 		Backoff: cfg.Backoff, Intensity: cfg.Intensity,
 		OnEvent: func(e supervise.Event) {
 			if e.Kind == supervise.GivenUp {
