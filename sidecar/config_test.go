@@ -12,14 +12,21 @@ func TestValidate(t *testing.T) {
 		change func(*Config)
 		want   string // of the error; empty: none
 	}{
-		"good":           {func(*Config) {}, ""},
-		"no service":     {func(c *Config) { c.Service = "" }, "--service"},
-		"bad policy":     {func(c *Config) { c.Policy = "drop" }, "passthrough or deny is accepted"},
-		"app is a name":  {func(c *Config) { c.App = "localhost:8080" }, "--app \"localhost:8080\""},
-		"client only":    {func(c *Config) { c.Inbound, c.App, c.Outbound = "", "", "127.0.0.1:0" }, ""},
-		"nothing to do":  {func(c *Config) { c.Inbound = "" }, "nothing to do"},
-		"admin for all":  {func(c *Config) { c.Admin = "0.0.0.0:15000" }, "a loopback IP:PORT is accepted"},
-		"admin is empty": {func(c *Config) { c.Admin = "" }, ""},
+		"good":              {func(*Config) {}, ""},
+		"no service":        {func(c *Config) { c.Service = "" }, "--service"},
+		"bad policy":        {func(c *Config) { c.Policy = "drop" }, "passthrough or deny is accepted"},
+		"app is a name":     {func(c *Config) { c.App = "localhost:8080" }, "--app \"localhost:8080\""},
+		"client only":       {func(c *Config) { c.Inbound, c.App, c.Outbound = "", "", "127.0.0.1:0" }, ""},
+		"nothing to do":     {func(c *Config) { c.Inbound = "" }, "nothing to do"},
+		"admin for all":     {func(c *Config) { c.Admin = "0.0.0.0:15000" }, "a loopback IP:PORT is accepted"},
+		"bad protocol":      {func(c *Config) { c.AppProtocol = "smtp" }, "--app-protocol \"smtp\": auto, http, h2c, grpc or tcp is accepted"},
+		"only TCP":          {func(c *Config) { c.Inbound, c.TCPListen = "", []string{"127.0.0.1:0=db:5432"} }, ""},
+		"no service of TCP": {func(c *Config) { c.TCPListen = []string{"127.0.0.1:5432"} }, "IP:PORT=SERVICE:PORT is accepted"},
+		"no port of TCP":    {func(c *Config) { c.TCPListen = []string{"127.0.0.1:5432=db"} }, "--tcp-listen \"127.0.0.1:5432=db\""},
+		"port 0 of TCP":     {func(c *Config) { c.TCPListen = []string{"127.0.0.1:5432=db:0"} }, "--tcp-listen"},
+		"negative bound":    {func(c *Config) { c.MaxTCP = -1 }, "--max-tcp-connections \"-1\""},
+		"negative idle":     {func(c *Config) { c.TCPIdle = -1 }, "--tcp-idle-timeout"},
+		"admin is empty":    {func(c *Config) { c.Admin = "" }, ""},
 	} {
 		cfg := good
 		c.change(&cfg)
