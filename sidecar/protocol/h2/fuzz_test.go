@@ -104,9 +104,11 @@ func script(data []byte, id func(byte) uint32, requests bool) []byte {
 // healthy fails unless the relay is whole and answers a client.
 func (r *rig) healthy(t *testing.T, p *wire, id uint32) {
 	t.Helper()
-	if n := r.stats.Panics.Value(); n > 0 {
-		t.Fatalf("%d panics", n)
-	}
+	defer func() {
+		if n := r.stats.Panics.Value(); n > 0 {
+			t.Fatalf("%d panics: %s", n, r.log.String())
+		}
+	}()
 	p.t = t
 	_ = p.c.SetDeadline(time.Now().Add(10 * time.Second))
 	p.get(id, "/")
@@ -257,7 +259,7 @@ func FuzzUpstream(f *testing.F) {
 		}
 		id += 2
 		if n := r.stats.Panics.Value(); n > 0 {
-			t.Fatalf("%d panics", n)
+			t.Fatalf("%d panics: %s", n, r.log.String())
 		}
 		eventually(t, "no stream is left", func() bool { return r.srv.active.Load() == 0 })
 		if what := r.unrest(); what != "" {

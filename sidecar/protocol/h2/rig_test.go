@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -41,8 +42,27 @@ type rig struct {
 	cluster *call.Cluster
 	route   *call.Route
 	spans   chan tracing.Span
+	log     logged
 	begun   atomic.Int64 // calls whose authority was found
 	stop    func()       // ends the server and looks for what it leaked; also done at the end of the test
+}
+
+// logged is what the server has logged: panics, and nothing else.
+type logged struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *logged) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return strings.ReplaceAll(l.Buffer.String(), `\n`, "\n")
 }
 
 type options struct {
@@ -73,7 +93,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 			default:
 			}
 		}},
-		Stats: r.stats, Logger: slog.New(slog.DiscardHandler), Server: o.server, Limits: o.limits,
+		Stats: r.stats, Logger: slog.New(slog.NewTextHandler(&r.log, nil)), Server: o.server, Limits: o.limits,
 	}, epoch)
 	r.cluster = &call.Cluster{Name: "test", Now: now,
 		Factory: func(resource.Cluster, resource.Endpoint) any {
@@ -121,7 +141,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 			t.Errorf("%d streams are left", n)
 		}
 		if n := r.stats.Panics.Value(); n > 0 {
-			t.Errorf("%d panics", n)
+			t.Errorf("%d panics: %s", n, r.log.String())
 		}
 		if n := r.stats.Upstream.Value(); n != 0 {
 			t.Errorf("%d upstream connections counted after the end", n)
