@@ -121,7 +121,7 @@ func (p *Proxy) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.snapshot.client = p.client
+		p.snapshot.client, p.snapshot.grace = p.client, resolveWait
 		p.work.Go(func() {
 			if err := p.client.Run(ctx); err != nil && ctx.Err() == nil {
 				p.cfg.Logger.Error("the control plane's client has ended", "error", err)

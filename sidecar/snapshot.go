@@ -41,6 +41,7 @@ type snapshot struct {
 	hosts  atomic.Pointer[map[string]*known]
 	minute atomic.Uint32 // counts the sweeper's minutes
 	up     atomic.Bool   // meshd is connected
+	grace  time.Duration // after the start in which it counts as that
 
 	mu       sync.Mutex
 	waiting  map[string][]func(*call.Authority)
@@ -130,7 +131,8 @@ func (s *snapshot) worthAsking(authority string) bool {
 		return true // a name
 	}
 	addr = addr.Unmap()
-	return s.up.Load() && addr.IsGlobalUnicast() && addr.Zone() == ""
+	there := s.up.Load() || s.now() < int64(s.grace)
+	return there && addr.IsGlobalUnicast() && addr.Zone() == ""
 }
 
 // events is what the xDS client calls.
