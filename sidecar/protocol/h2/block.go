@@ -25,6 +25,11 @@ type block struct {
 // maxFragments bounds the frames of one block (CVE-2024-27316).
 const maxFragments = 64
 
+// answerBlock is the largest block that is decoded of an endpoint. It is more
+// than is taken: one answer that is too large shall not end the others, of other
+// callers, that come over its connection.
+const answerBlock = 256 << 10
+
 func (b *block) emit(f hpack.HeaderField) {
 	b.size += len(f.Name) + len(f.Value) + 32
 	if b.size > b.limits.HeaderList || len(b.fields) >= b.limits.Fields {
@@ -134,7 +139,11 @@ func (c *conn) continuation(flags byte, id uint32, p []byte) problem {
 // fragment decodes a part of the block at hand.
 func (c *conn) fragment(flags byte, p []byte) problem {
 	b := &c.block
-	if b.raw += len(p); b.raw > b.limits.HeaderList+frameSize {
+	most := b.limits.HeaderList + frameSize
+	if c.client {
+		most = answerBlock
+	}
+	if b.raw += len(p); b.raw > most {
 		return problem{0, codeCalm, "a header block larger than any that is taken"}
 	}
 	if _, err := c.decoder.Write(p); err != nil {

@@ -66,7 +66,7 @@ type conn struct {
 func newConn(srv *Server, c *net.TCPConn) (*conn, error) {
 	k := &conn{
 		sendWindow: defaultWindow, window: defaultWindow, frameMax: frameSize,
-		streamsMax: streamsBeforeAllowed, recvWindow: defaultWindow, streams: map[uint32]*leg{},
+		streamsMax: streamsUnsaid, recvWindow: defaultWindow, streams: map[uint32]*leg{},
 	}
 	if err := k.init(srv, k, c); err != nil {
 		return nil, err
@@ -109,15 +109,23 @@ func (c *conn) begin() {
 	c.recvWindow = connWindow
 }
 
+// turn is after how many frames the lock is given to others who wait for it: a
+// peer may send thousands in one go, and each may be a call.
+const turn = 128
+
 // handle works on the frames at hand and keeps what is not complete.
 func (c *conn) handle() {
 	b := c.in
-	for !c.Dead() {
+	for frames := 1; !c.Dead(); frames++ {
 		n := c.step(b)
 		if n == 0 {
 			break
 		}
-		b = b[n:]
+		if b = b[n:]; frames%turn == 0 {
+			c.srv.flush()
+			c.srv.mu.Unlock()
+			c.srv.enter()
+		}
 	}
 	if c.Dead() {
 		b = nil

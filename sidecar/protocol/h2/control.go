@@ -79,7 +79,7 @@ func (c *conn) setting(id uint16, v uint32) problem {
 			return problem{0, codeProtocol, "SETTINGS_ENABLE_PUSH is not 0 or 1"}
 		}
 	case settingStreams:
-		c.streamsMax = int(min(v, 1<<20))
+		c.streamsMax = int(min(v, streamsUnsaid))
 	case settingWindow:
 		if v > maxWindow {
 			return problem{0, codeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE is larger than a window may be"}

@@ -44,7 +44,8 @@ const (
 	frameSize            = 16384 // the payload that we take, and the least that a peer takes
 	preface              = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	defaultTable         = 4096
-	streamsBeforeAllowed = 100 // RFC 9113 section 6.5.2: no less is recommended
+	streamsBeforeAllowed = 100     // RFC 9113 section 6.5.2: no less is recommended
+	streamsUnsaid        = 1 << 20 // no SETTINGS_MAX_CONCURRENT_STREAMS is no limit; gRPC's servers say none
 )
 
 // A code is an error code (RFC 9113 section 7).

@@ -137,6 +137,7 @@ func (p *shared) dial(s *stream) {
 			return nil, err
 		}
 		c.client, c.pool, c.settleBy = true, p, until
+		c.decoder.SetMaxStringLength(answerBlock)
 		return &c.link, nil
 	}, func(e stats.ErrorType) {
 		p.dialing--
