@@ -81,6 +81,9 @@ func (s *snapshot) lookup(authority []byte) *call.Authority {
 // calls for the first time, and falls back to where the call was going.
 func (s *snapshot) resolve(name string, original netip.AddrPort, done func(*call.Authority, stats.ErrorType)) {
 	canonical := strings.ToLower(name)
+	if canonical == "" { // HTTP/1.0: the address is all that there is to know
+		canonical = original.String()
+	}
 	s.ask(canonical, func(a *call.Authority) {
 		if a == nil {
 			s.direct.resolve(canonical, original, done)

@@ -122,6 +122,18 @@ func TestUnknownName(t *testing.T) {
 	}
 }
 
+// A call that says no authority is to whom its address belongs.
+func TestNoAuthority(t *testing.T) {
+	original := netip.MustParseAddrPort("10.96.0.5:8080")
+	s := newTestSnapshot(t, Passthrough)
+	s.up.Store(true)
+	c := ask(s, "", original)
+	s.onRoute("10.96.0.5:8080", checkoutRoutes)
+	if r := <-c; r.e != stats.ErrNone || r.a.Name != "10.96.0.5:8080" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestForgetsWhatIsNotCalled(t *testing.T) {
 	s := newTestSnapshot(t, Passthrough)
 	c := ask(s, "checkout", netip.AddrPort{})

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -181,7 +182,7 @@ func DialError(err error) stats.ErrorType {
 	switch {
 	case errors.As(err, &dns):
 		return stats.ErrDNSError
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return stats.ErrConnectionTimeout
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return stats.ErrDestinationIPUnroutable
