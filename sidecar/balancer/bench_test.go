@@ -17,7 +17,7 @@ func BenchmarkPick(b *testing.B) {
 				p := picker(b, policy, loaded(n))
 				b.ReportAllocs()
 				for b.Loop() {
-					p.Pick(nil)
+					pick(p)
 				}
 			})
 		}
@@ -33,10 +33,12 @@ func BenchmarkCall(b *testing.B) {
 			p := picker(b, policy, loaded(1000))
 			b.ReportAllocs()
 			for b.Loop() {
-				e := p.Pick(nil)
+				now := int64(time.Since(start))
+				e, _ := p.Pick(Info{Now: now})
 				ticket, _ := e.Breaker.Allow()
-				e.Load.Start()
-				e.Load.Done(int64(time.Since(start)), time.Millisecond, false)
+				e.Load.Start(now)
+				e.Load.Answered(now)
+				e.Load.Done(now, time.Millisecond, false)
 				e.Breaker.Done(ticket, true)
 			}
 		})
@@ -55,7 +57,7 @@ func BenchmarkPickAmongOpen(b *testing.B) {
 				p := picker(b, policy, set)
 				b.ReportAllocs()
 				for b.Loop() {
-					p.Pick(nil)
+					pick(p)
 				}
 			})
 		}
@@ -67,10 +69,11 @@ func loaded(n int) *endpoint.Set {
 	set := cluster(n, breaker.Config{ConsecutiveFailures: 5, ErrorRatio: 0.5, MinRequests: 20},
 		func(i int, e *resource.Endpoint) { e.Weight = uint32(1 + i%3) })
 	for i, e := range set.Endpoints() {
-		e.Load.Start()
+		e.Load.Start(0)
+		e.Load.Answered(0)
 		e.Load.Done(0, time.Duration(1+i%7)*time.Millisecond, false)
 		if i%2 == 0 {
-			e.Load.Start()
+			e.Load.Start(0)
 		}
 	}
 	return set

@@ -1,68 +1,82 @@
 package balancer
 
 import (
+	"math"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/xds/resource"
 )
 
-// A member is an endpoint that health lets take part.
+// A member is an endpoint as a policy sees it.
 type member struct {
 	state    *endpoint.State
 	endpoint *endpoint.Endpoint
 	weight   float64 // at least 1
 	inverse  float64 // of weight: a multiplication is cheaper
+	started  int64   // of its instance, ns on the engine's clock
+	warm     int64   // when its slow start is over; 0 if it has none
 }
 
-// A group is the members of one priority.
+// A group is members among which a policy chooses.
 type group []member
 
-// groupsOf sorts the members of a set by priority; empty groups are left out.
-func groupsOf(set *endpoint.Set) []group {
-	panicking := !slices.ContainsFunc(set.Endpoints(), func(e *endpoint.Endpoint) bool {
-		return e.Health == resource.Healthy
-	})
-	byPriority := map[uint32]group{}
-	var priorities []uint32
-	for _, e := range set.Endpoints() {
-		if e.Health != resource.Healthy && !panicking {
-			continue
+// member makes the member of an endpoint.
+func (cfg *Config) member(e *endpoint.Endpoint) member {
+	w := float64(max(e.Weight, 1))
+	m := member{state: e.State, endpoint: e, weight: w, inverse: 1 / w}
+	if cfg.SlowStart.Window > 0 && e.Started > 0 {
+		// A clock that is ahead of ours must not keep an instance cold: it has
+		// started by now.
+		age := max(cfg.Time.UnixNano()-e.Started*1e9, 0)
+		if age < int64(cfg.SlowStart.Window) {
+			m.started = cfg.Now - age
+			m.warm = m.started + int64(cfg.SlowStart.Window)
 		}
-		if byPriority[e.Priority] == nil {
-			priorities = append(priorities, e.Priority)
-		}
-		w := float64(max(e.Weight, 1))
-		byPriority[e.Priority] = append(byPriority[e.Priority],
-			member{state: e.State, endpoint: e, weight: w, inverse: 1 / w})
 	}
-	slices.Sort(priorities)
-	groups := make([]group, len(priorities))
-	for i, p := range priorities {
-		groups[i] = byPriority[p]
-	}
-	return groups
+	return m
 }
 
-// usable tells whether m may be chosen. Endpoints are compared by State: the
-// set may have been updated since the first attempt.
-func (m *member) usable(tried []*endpoint.Endpoint) bool {
-	for _, t := range tried {
+// fit tells whether m may be chosen. Endpoints are compared by State: the set
+// may have been updated since the first attempt.
+func (m *member) fit(i *Info, forced bool) bool {
+	for _, t := range i.Tried {
 		if t.State == m.state {
 			return false
 		}
 	}
-	return m.state.Breaker.Ready()
+	return forced || m.state.Breaker.Ready()
 }
 
-// scan finds up to two usable members, the first from a random place on. It
-// is what is left to do when most of a group is not usable.
-func (g group) scan(tried []*endpoint.Endpoint) (a, b *member) {
+// healthy tells whether health lets m take new calls.
+func (m *member) healthy() bool { return m.endpoint.Health == resource.Healthy }
+
+// willing is true of a member whose slow start is over, and of another in so
+// many of a hundred cases as its weight has grown to
+// (envoy.config.cluster.v3.Cluster.SlowStartConfig). A policy that draws a
+// member asks it, and draws another if it is not. That works alike for all,
+// needs no timer, and follows from the instance's own start alone, whatever
+// changes around it.
+func (m *member) willing(now int64, s *resource.SlowStart) bool {
+	return m.warm <= now || rand.Float64() < m.factor(now, s)
+}
+
+// factor is what a weight has grown to, up to 1.
+func (m *member) factor(now int64, s *resource.SlowStart) float64 {
+	f := float64(max(now-m.started, 0)) / float64(s.Window)
+	if s.Aggression != 1 && s.Aggression > 0 {
+		f = math.Pow(f, 1/s.Aggression)
+	}
+	return min(max(f, s.MinWeight), 1)
+}
+
+// scan finds up to two fit members, the first from a random place on. It is
+// what is left to do when most of a group is not fit.
+func (g group) scan(i *Info, forced bool) (a, b *member) {
 	start := rand.IntN(len(g))
-	for i := range g {
-		m := &g[(start+i)%len(g)]
-		if !m.usable(tried) {
+	for k := range g {
+		m := &g[(start+k)%len(g)]
+		if !m.fit(i, forced) {
 			continue
 		}
 		if a != nil {

@@ -2,7 +2,9 @@ package balancer
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var policies = []string{"round_robin", "least_request", "peak_ewma"}
+var policies = slices.Sorted(maps.Keys(builders()))
 
 // assignment lists n endpoints; edit may change each.
 func assignment(n int, edit func(i int, e *resource.Endpoint)) *resource.Endpoints {
@@ -40,14 +42,25 @@ func cluster(n int, cfg breaker.Config, edit func(i int, e *resource.Endpoint)) 
 	return set
 }
 
-func picker(t testing.TB, policy string, set *endpoint.Set) Picker {
+// picker makes a Picker of a policy as cfg says; the clock stands at 0.
+func picker(t testing.TB, policy string, set *endpoint.Set, cfg ...Config) Picker {
 	t.Helper()
-	start := time.Now()
-	p, err := New(policy, set, func() int64 { return int64(time.Since(start)) })
+	c := Config{Balancing: resource.DefaultBalancing()}
+	c.PanicThreshold = 0
+	if len(cfg) > 0 {
+		c = cfg[0]
+	}
+	c.Policy, c.Probe = policy, func(*Pool, *endpoint.Endpoint) {}
+	p, err := New(c, set)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func pick(p Picker, tried ...*endpoint.Endpoint) *endpoint.Endpoint {
+	e, _ := p.Pick(Info{Tried: tried})
+	return e
 }
 
 // trip opens the breaker of an endpoint, which opens at its first failure.

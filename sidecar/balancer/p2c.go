@@ -4,76 +4,72 @@ import (
 	"math/rand/v2"
 
 	"github.com/meshd/meshd/breaker"
-	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/xds/resource"
 )
 
-// p2c takes two members at random and of these the cheaper one: nearly as good
-// as taking the cheapest of all, in constant time, and without all callers
+// p2c takes two members at random and of these the better one: nearly as good
+// as taking the best of all, in constant time, and without all callers
 // running to the same one (Mitzenmacher, The Power of Two Choices, 2001).
 type p2c struct {
-	groups []group
-	now    func() int64 // nil where cost needs no clock
-	cost   func(m *member, now int64) float64
+	group
+	slow resource.SlowStart
+	// prefer tells whether b is to be had rather than a.
+	prefer func(a, b *member, now int64) bool
 }
 
 // samples is how many pairs are drawn before a group is scanned. With half of
-// a group unusable, three pairs in four hold at least one usable member.
+// a group unfit, three pairs in four hold at least one fit member.
 const samples = 3
 
-func (p *p2c) Pick(tried []*endpoint.Endpoint) *endpoint.Endpoint {
-	var now int64
-	if p.now != nil {
-		now = p.now()
-	}
-	for _, g := range p.groups {
-		if m := p.pick(g, tried, now); m != nil {
-			return m.endpoint
-		}
-	}
-	if len(tried) > 0 {
-		return p.Pick(nil) // none but these is left
-	}
-	return nil
-}
+func (p *p2c) look(int64) {}
 
-func (p *p2c) pick(g group, tried []*endpoint.Endpoint, now int64) *member {
+func (p *p2c) choose(i Info, forced bool) *member {
 	var single *member
-	if n := uint64(len(g)); n > 2 {
+	if n := uint64(len(p.group)); n > 2 {
 		for range samples {
 			r := rand.Uint64()
-			i, j := (r>>32)*n>>32, (r&(1<<32-1))*(n-1)>>32
-			if j >= i {
-				j++
+			x, y := (r>>32)*n>>32, (r&(1<<32-1))*(n-1)>>32
+			if y >= x {
+				y++
 			}
-			a, b := &g[i], &g[j]
-			switch first, second := a.usable(tried), b.usable(tried); {
+			a, b := &p.group[x], &p.group[y]
+			switch first, second := p.drawn(a, &i, forced), p.drawn(b, &i, forced); {
 			case first && second:
-				return p.better(a, b, now)
+				return p.better(a, b, i.Now, forced)
 			case first:
 				single = a
 			case second:
 				single = b
 			}
 		}
+		if single != nil {
+			return single
+		}
 	}
-	if single != nil {
-		return single
-	}
-	a, b := g.scan(tried)
-	if b == nil {
+	a, b := p.scan(&i, forced)
+	switch {
+	case b == nil:
+		return a
+	case !a.willing(i.Now, &p.slow):
+		return b
+	case !b.willing(i.Now, &p.slow):
 		return a
 	}
-	return p.better(a, b, now)
+	return p.better(a, b, i.Now, forced)
+}
+
+func (p *p2c) drawn(m *member, i *Info, forced bool) bool {
+	return m.fit(i, forced) && m.willing(i.Now, &p.slow)
 }
 
 // better prefers a member whose breaker is half open, whatever its price: only
 // a trial can close the breaker again, and the breaker bounds their number.
 // Between equals the first is as random as the second.
-func (p *p2c) better(a, b *member, now int64) *member {
-	if a.state.Breaker.State() != breaker.Closed {
+func (p *p2c) better(a, b *member, now int64, forced bool) *member {
+	switch {
+	case !forced && a.state.Breaker.State() != breaker.Closed:
 		return a
-	}
-	if b.state.Breaker.State() != breaker.Closed || p.cost(b, now) < p.cost(a, now) {
+	case !forced && b.state.Breaker.State() != breaker.Closed, p.prefer(a, b, now):
 		return b
 	}
 	return a

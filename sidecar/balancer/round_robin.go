@@ -4,23 +4,20 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 
-	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // roundRobin goes round the members, each in proportion to its weight and as
 // evenly spread as that allows: gRPC's static stride schedule (gRFC A58). It
 // starts at a random place, or many sidecars that learn of a change at once
 // would go round in step.
+//
+// A member that is not fit gives up its turn to the spare sequence, which goes
+// round by itself; giving it to the next in line would double that one's load.
 type roundRobin struct {
-	rings []*ring
-}
-
-// A ring is one group's schedule. A member that is not usable gives up its
-// turn to the spare sequence, which goes round by itself; giving it to the
-// next in line would double that one's load.
-type ring struct {
 	group
-	stride []uint64 // weight, scaled so that the greatest is fullStride
+	slow   resource.SlowStart
+	stride []atomic.Uint32 // weight, scaled so that the greatest is fullStride
 	turn   atomic.Uint64
 	spare  atomic.Uint64
 }
@@ -30,62 +27,52 @@ const (
 	spareTurns = 8 // before the group is scanned
 )
 
-func newRoundRobin(groups []group, _ func() int64) Picker {
-	r := &roundRobin{}
-	for _, g := range groups {
-		r.rings = append(r.rings, newRing(g))
-	}
-	return r
-}
+func newRoundRobin(cfg *Config, g group) chooser { return roundRobinOf(cfg, g) }
 
-func newRing(g group) *ring {
-	heaviest := 1.0
-	for _, m := range g {
-		heaviest = max(heaviest, m.weight)
-	}
-	r := &ring{group: g, stride: make([]uint64, len(g))}
-	for i, m := range g {
-		r.stride[i] = max(1, uint64(m.weight/heaviest*fullStride+0.5))
-	}
+func roundRobinOf(cfg *Config, g group) *roundRobin {
+	r := &roundRobin{group: g, slow: cfg.SlowStart, stride: make([]atomic.Uint32, len(g))}
+	r.weigh(func(i int) float64 { return g[i].weight })
 	r.turn.Store(uint64(rand.Uint32()))
 	r.spare.Store(uint64(rand.Uint32()))
 	return r
 }
 
-func (p *roundRobin) Pick(tried []*endpoint.Endpoint) *endpoint.Endpoint {
-	for _, r := range p.rings {
-		if m := r.pick(tried); m != nil {
-			return m.endpoint
-		}
+// weigh sets the strides. Picks that go on meanwhile find some old and some new.
+func (r *roundRobin) weigh(weight func(i int) float64) {
+	heaviest := 0.0
+	for i := range r.group {
+		heaviest = max(heaviest, weight(i))
 	}
-	if len(tried) > 0 {
-		return p.Pick(nil) // none but these is left
+	for i := range r.group {
+		r.stride[i].Store(max(1, uint32(weight(i)/heaviest*fullStride+0.5)))
 	}
-	return nil
 }
 
-func (r *ring) pick(tried []*endpoint.Endpoint) *member {
-	if m := r.next(&r.turn); m.usable(tried) {
+func (r *roundRobin) look(int64) {}
+
+func (r *roundRobin) choose(i Info, forced bool) *member {
+	if m := r.next(&r.turn); m.fit(&i, forced) && m.willing(i.Now, &r.slow) {
 		return m
 	}
 	for range spareTurns {
-		if m := r.next(&r.spare); m.usable(tried) {
+		if m := r.next(&r.spare); m.fit(&i, forced) && m.willing(i.Now, &r.slow) {
 			return m
 		}
 	}
-	m, _ := r.scan(tried)
+	m, _ := r.scan(&i, forced)
 	return m
 }
 
 // next takes turns until one falls to a member. In each round a member moves
 // on by its stride, and its turn counts when it passes a multiple of
 // fullStride; on average that takes greatest weight ÷ mean weight turns.
-func (r *ring) next(sequence *atomic.Uint64) *member {
+func (r *roundRobin) next(sequence *atomic.Uint64) *member {
 	n := uint64(len(r.group))
 	for {
 		turn := sequence.Add(1)
 		i, round := turn%n, turn/n
-		if (r.stride[i]*round+i*(fullStride/2))%fullStride >= fullStride-r.stride[i] {
+		stride := uint64(r.stride[i].Load())
+		if (stride*round+i*(fullStride/2))%fullStride >= fullStride-stride {
 			return &r.group[i]
 		}
 	}

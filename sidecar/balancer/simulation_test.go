@@ -66,13 +66,14 @@ func (s *simulation) run(p Picker, set *endpoint.Set, rate float64, for_ time.Du
 		for len(s.ending) > 0 && s.ending[0].at <= next {
 			e := heap.Pop(&s.ending).(ending)
 			s.now = e.at
+			e.endpoint.Load.Answered(e.began)
 			e.endpoint.Load.Done(e.at, time.Duration(e.at-e.began), e.failed)
 		}
 		s.now = next
-		e := p.Pick(nil)
+		e, _ := p.Pick(Info{Now: next})
 		i := index[e.State]
 		latency, failed := behave(i)(s.rng, next)
-		e.Load.Start()
+		e.Load.Start(next)
 		heap.Push(&s.ending, ending{next + int64(latency), next, e, failed})
 		s.count[i]++
 		total++
@@ -87,11 +88,7 @@ func (s *simulation) run(p Picker, set *endpoint.Set, rate float64, for_ time.Du
 func simulate(t *testing.T, policy string, n int) (*simulation, Picker, *endpoint.Set) {
 	s := &simulation{rng: rand.New(rand.NewPCG(1, 2))}
 	set := cluster(n, breaker.Config{Disabled: true}, nil)
-	p, err := New(policy, set, func() int64 { return s.now })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, p, set
+	return s, picker(t, policy, set), set
 }
 
 func one(which int, is, others behaviour) func(int) behaviour {
@@ -153,7 +150,7 @@ func TestNewEndpointUnderLoad(t *testing.T) {
 	set, _ := fewer.Update(assignment(newcomer+1, nil), func(r resource.Endpoint) *endpoint.Endpoint {
 		return endpoint.New(r, breaker.New("", breaker.Config{}, nil), nil)
 	})
-	p, _ := New("peak_ewma", set, func() int64 { return s.now })
+	p := picker(t, "peak_ewma", set)
 	warm := int64(0)
 	cold := func(rng *rand.Rand, now int64) (time.Duration, bool) {
 		if warm == 0 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -42,8 +43,11 @@ type Call struct {
 	attempts int
 	tried    [maxAttempts]*endpoint.Endpoint
 	ticket   breaker.Ticket
+	hash     uint64
+	hashed   bool
 	began    int64 // of the attempt
 	picked   bool  // an attempt is under way
+	waiting  bool  // and the head of its answer is not there
 	open     bool  // the attempt is an open connection: connection.go
 	judged   bool  // the breaker has had its verdict on that
 	span     *record
@@ -106,12 +110,14 @@ func (c *Call) Sampled() bool { return c.span != nil }
 // lets it through. nil means that there is none.
 func (c *Call) Pick(now int64) *endpoint.Endpoint {
 	for range 4 {
-		ep := c.view.picker.Pick(c.tried[:c.attempts])
+		ep, forced := c.view.picker.Pick(balancer.Info{
+			Tried: c.tried[:c.attempts], Now: now, Active: c.view.requests.InUse(), Hash: c.hash, Hashed: c.hashed,
+		})
 		if ep == nil {
 			return nil
 		}
 		t, ok := ep.Breaker.Allow()
-		if !ok {
+		if !ok && !forced {
 			continue // opened, or its trials were taken, since the picker looked
 		}
 		c.ticket = t
@@ -124,8 +130,8 @@ func (c *Call) Pick(now int64) *endpoint.Endpoint {
 func (c *Call) started(ep *endpoint.Endpoint, now int64) {
 	c.tried[c.attempts] = ep
 	c.attempts++
-	c.began, c.picked = now, true
-	ep.Load.Start()
+	c.began, c.picked, c.waiting = now, true, true
+	ep.Load.Start(now)
 	ep.Requests.Add(1)
 	if c.span != nil {
 		c.span.attempt(c)
@@ -149,8 +155,12 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 	if !c.picked {
 		return
 	}
+	c.Answered()
 	c.picked = false
 	ep := c.Endpoint()
+	if shed(status) {
+		ep.Load.Shed(now, 0)
+	}
 	failed := errType != stats.ErrNone || failure(status)
 	ep.Load.Done(now, time.Duration(latency), failed)
 	ep.Breaker.Done(c.ticket, !failed)
@@ -162,6 +172,33 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 	}
 }
 
+// Answered says that the head of the attempt's answer is there: from now on the
+// endpoint is not held to be stuck for the sake of this call, however long the
+// rest takes. Done and Cancel say it where nobody has.
+func (c *Call) Answered() {
+	if c.picked && c.waiting {
+		c.waiting = false
+		c.Endpoint().Load.Answered(c.began)
+	}
+}
+
+// Shed says that the attempt's endpoint asks to be left alone for a while, with
+// Retry-After on a 429 or 503 (RFC 9110 section 10.2.3). Done is due all the same.
+func (c *Call) Shed(now int64, after time.Duration) {
+	if c.picked {
+		c.Endpoint().Load.Shed(now, after)
+	}
+}
+
+// shed reports whether a status says that the endpoint has too much to do, and
+// not that it cannot serve: a breaker does not count it.
+func shed(status int) bool {
+	if code, ok := stats.GRPCCode(status); ok {
+		return code == grpc.ResourceExhausted
+	}
+	return status == 429
+}
+
 // Began is when the attempt began.
 func (c *Call) Began() int64 { return c.began }
 
@@ -170,6 +207,7 @@ func (c *Call) Cancel(now int64) {
 	if !c.picked {
 		return
 	}
+	c.Answered()
 	c.picked = false
 	ep := c.Endpoint()
 	ep.Load.Cancel()

@@ -32,6 +32,7 @@ func (c *Call) Connected(now int64) {
 	if !c.picked {
 		return
 	}
+	c.Answered()
 	c.picked, c.open = false, true
 	c.Endpoint().Load.Observe(now, time.Duration(now-c.began), false)
 	if c.span != nil {

@@ -92,6 +92,8 @@ type Cluster struct {
 	Factory func(resource.Cluster, resource.Endpoint) any // makes Endpoint.Attachment: the protocol's connection pool
 	Retire  func(*endpoint.Endpoint)                      // an endpoint has left the cluster; may be nil
 	Now     func() int64                                  // ns, monotonic
+	Client  balancer.Client                               // whose calls these are
+	Probe   balancer.Prober                               // nil where no endpoint can be asked for its load
 
 	view atomic.Pointer[view]
 }
@@ -122,7 +124,7 @@ func (c *Cluster) Update(cfg *resource.Cluster, eps *resource.Endpoints) error {
 		next.assigned = eps
 	}
 	gone := next.endpoints(c, old, eps != nil)
-	picker, err := balancer.New(next.Balancer, next.set, c.Now)
+	picker, err := balancer.New(next.balancing(c), next.set)
 	if err != nil {
 		return fmt.Errorf("cluster %s: %w", c.Name, err)
 	}
@@ -134,6 +136,16 @@ func (c *Cluster) Update(cfg *resource.Cluster, eps *resource.Endpoints) error {
 		}
 	}
 	return nil
+}
+
+func (v *view) balancing(c *Cluster) balancer.Config {
+	cfg := balancer.Config{
+		Policy: v.Balancer, Balancing: v.Balancing, Client: c.Client, Probe: c.Probe, Now: c.Now(), Time: time.Now(),
+	}
+	if v.assigned != nil {
+		cfg.Overprovisioning = v.assigned.Overprovisioning
+	}
+	return cfg
 }
 
 func (v *view) configure(cfg *resource.Cluster, now func() int64) {

@@ -9,12 +9,13 @@ import (
 // A Load is what an endpoint has to do and how long it takes for it, as seen
 // from here: attempts in flight and a peak-sensitive moving average of latency
 // (Finagle's and linkerd's Peak EWMA). It is lock-free; the zero Load is that of
-// an endpoint never called. Each Start is followed by exactly one Done or
-// Cancel. Every now is the same monotonic clock, in nanoseconds, not negative.
+// an endpoint never called. Each Start is followed by exactly one Answered and
+// then one Done or Cancel. Every now is the same monotonic clock, in
+// nanoseconds, not negative.
 //
-// The price of an endpoint, Cost, is
+// The price of an endpoint is
 //
-//	latency × 4^penalty × (w + n·w^⅛)       w = 2^(−idle/1s), n in flight
+//	max(latency, stuck) × 4^penalty × (w + n·w^⅛)       w = 2^(−idle/1s), n in flight
 //
 // where idle is the time since the last outcome. For a busy endpoint that is
 // the familiar latency × (n+1). What departs from Finagle, and why:
@@ -25,21 +26,31 @@ import (
 //     linear, as good as an exponential and a tenth of its cost.
 //   - Only the first call in flight is sold at the faded price w; those beside
 //     it fade eight times slower. So an endpoint that has not been asked for a
-//     while is asked once, not by everybody until it answers, and one that
-//     hangs does not look faster while it hangs; yet a call that stays open for
-//     hours does not freeze the price either.
+//     while is asked once, not by everybody until it answers; yet a call that
+//     stays open for hours does not freeze the price either.
+//   - An endpoint that hangs finishes nothing that could raise its average.
+//     Therefore stuck is the mean age of the calls that wait for the head of
+//     their answer, or the time since the last outcome where that is less: an
+//     endpoint whose calls get old while nothing ends is as slow as they are
+//     old. Calls older than a minute are long polls, and no sign.
 //   - A failure may be quick, so its latency can only raise the average.
 //     Instead it raises penalty by one, up to five, and a success or a second
 //     without outcome lowers it by one. Thus a rare failure costs the endpoint
 //     a call or two, whatever its latency is (a fixed number of milliseconds
 //     would be nothing to slow services and banish the instances of fast ones),
 //     and one that only fails is soon priced a thousandfold.
+//   - An endpoint that says that it has too much to do counts as failing while
+//     it asks to be left alone (Shed).
 //   - An endpoint never answered by is free while idle and dearer than any
 //     other while it is being asked: one call at a time finds out. If that
 //     fails, it counts as 100 ms until a success tells better.
 type Load struct {
 	inflight atomic.Int64
 	packed   atomic.Uint64 // an estimate
+	// waiting are the attempts without an answer: their number in the upper 16
+	// bits, the sum of the ticks at which they began in the lower 48.
+	waiting   atomic.Uint64
+	busyUntil atomic.Int64 // ns
 }
 
 const (
@@ -50,6 +61,12 @@ const (
 	halfBits   = 10            // a half-life, and the life of one level, is 2¹⁰ ticks, about 1 s
 	assumed    = 100e6         // ns: latency where only failures are known
 	unanswered = float64(1e15) // ns: price of a call beside the first one to an unknown
+
+	sumBits = 48
+	longest = 60 << 10 // ticks: what has waited longer is not stuck but slow by nature
+
+	// maxBusy bounds what an endpoint may ask for with Retry-After.
+	maxBusy = 30 * time.Second
 )
 
 var penalties = [maxLevel + 1]float64{1, 4, 16, 64, 256, 1024}
@@ -123,13 +140,39 @@ func (e estimate) after(tick uint32, latency float64, failed bool) estimate {
 }
 
 // Start is called as an attempt is given to the endpoint.
-func (l *Load) Start() { l.inflight.Add(1) }
+func (l *Load) Start(now int64) {
+	l.inflight.Add(1)
+	l.waiting.Add(1<<sumBits + uint64(tickOf(now)))
+}
+
+// Answered says that an attempt waits no longer: the head of its answer is
+// there, or it has ended without one. began is what Start was told.
+func (l *Load) Answered(began int64) {
+	l.waiting.Add(-(1<<sumBits + uint64(tickOf(began))))
+}
 
 // Done ends an attempt with an outcome: failed, or how long it took to the
 // head of its response.
 func (l *Load) Done(now int64, latency time.Duration, failed bool) {
 	l.Observe(now, latency, failed)
 	l.inflight.Add(-1)
+}
+
+// Shed says that the endpoint has turned an attempt away because it has too
+// much to do: 429, RESOURCE_EXHAUSTED, or 503 with Retry-After. It is priced
+// as one that only fails for as long as it asked with after, up to half a
+// minute; 0 is a second. The attempt still ends by Done, as what it was.
+func (l *Load) Shed(now int64, after time.Duration) {
+	if after <= 0 {
+		after = time.Second
+	}
+	until := now + int64(min(after, maxBusy))
+	for {
+		old := l.busyUntil.Load()
+		if until <= old || l.busyUntil.CompareAndSwap(old, until) {
+			return
+		}
+	}
 }
 
 // Observe adds an outcome while the attempt goes on: a connection is priced by
@@ -159,16 +202,41 @@ func (l *Load) Latency() time.Duration {
 
 // Cost is the price of one more attempt: nanoseconds, meaningful in comparison.
 func (l *Load) Cost(now int64) float64 {
-	n := float64(max(l.inflight.Load(), 0))
+	cost, _ := l.Quote(now)
+	return cost
+}
+
+// Quote is Cost and the number of attempts in flight that it was made with.
+func (l *Load) Quote(now int64) (cost float64, inflight int64) {
+	inflight = max(l.inflight.Load(), 0)
+	n := float64(inflight)
 	v := l.packed.Load()
 	if v == 0 {
-		return n * unanswered
+		return n * unanswered, inflight
 	}
-	e := unpack(v)
+	e, tick := unpack(v), tickOf(now)
 	latency := e.latency
 	if latency == 0 {
 		latency = assumed
 	}
-	age := e.age(tickOf(now))
-	return latency * penalties[e.penalty(age)] * (weight(age) + n*weight(age/8))
+	age := e.age(tick)
+	if w := l.waiting.Load(); w>>sumBits != 0 && age != 0 {
+		latency = max(latency, float64(min(meanAge(w, tick), age))*(1<<tickBits))
+	}
+	level := e.penalty(age)
+	if now < l.busyUntil.Load() {
+		level = maxLevel
+	}
+	return latency * penalties[level] * (weight(age) + n*weight(age/8)), inflight
+}
+
+// meanAge is how long the attempts of a waiting have waited, in ticks; 0 where
+// that is so long that it says nothing, or does not fit together: number and
+// ticks wrap.
+func meanAge(waiting uint64, tick uint32) uint32 {
+	mean := uint32(waiting & (1<<sumBits - 1) / (waiting >> sumBits))
+	if age := (tick - mean) & (1<<stampBits - 1); age < longest {
+		return age
+	}
+	return 0
 }

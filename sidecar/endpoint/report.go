@@ -22,6 +22,7 @@ type LoadReport struct {
 // true, and a balancer asks for no more.
 type Reported struct {
 	at                       atomic.Int64 // 1 + ns on the engine's clock; 0 is never
+	since                    atomic.Int64 // the first report after never or Forget, in the same way
 	cpu, memory, application atomic.Uint64
 	rps, eps                 atomic.Uint64
 }
@@ -34,7 +35,23 @@ func (r *Reported) Set(now int64, report LoadReport) {
 	r.rps.Store(math.Float64bits(report.RPS))
 	r.eps.Store(math.Float64bits(report.EPS))
 	r.at.Store(now + 1)
+	if r.since.Load() == 0 {
+		r.since.Store(now + 1)
+	}
 }
+
+// Reporting is how long reports have been coming, in spite of gaps that nobody
+// has made an end of with Forget; 0 if none ever came.
+func (r *Reported) Reporting(now int64) time.Duration {
+	since := r.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Duration(max(now+1-since, 0))
+}
+
+// Forget makes the next report the first one.
+func (r *Reported) Forget() { r.at.Store(0); r.since.Store(0) }
 
 // Get is the newest report and its age; ok is false if none ever came.
 func (r *Reported) Get(now int64) (report LoadReport, age time.Duration, ok bool) {
@@ -56,5 +73,6 @@ func (r *Reported) copy(from *Reported) {
 	if at := from.at.Load(); at != 0 {
 		report, _, _ := from.Get(at)
 		r.Set(at-1, report)
+		r.since.Store(from.since.Load())
 	}
 }

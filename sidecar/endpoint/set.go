@@ -79,6 +79,7 @@ func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
 		n.Requests.Store(e.Requests.Load())
 		n.Failures.Store(e.Failures.Load())
 		n.Load.packed.Store(e.Load.packed.Load())
+		n.Load.busyUntil.Store(e.Load.busyUntil.Load())
 		n.Reported.copy(&e.Reported)
 		next.endpoints = append(next.endpoints, n)
 		next.byAddress[e.Addr] = n

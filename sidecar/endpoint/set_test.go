@@ -25,7 +25,7 @@ func TestUpdateKeepsWhatIsKnownOfAnAddress(t *testing.T) {
 		t.Fatalf("%d endpoints, %d gone, %d made", first.Len(), len(gone), made)
 	}
 	oldA, oldB := first.ByAddress(a.Addr), first.ByAddress(b.Addr)
-	oldB.Load.Start()
+	oldB.Load.Start(0)
 	oldB.Requests.Add(7)
 
 	b2 := b
@@ -68,7 +68,7 @@ func TestNewBreakersKeepTheRest(t *testing.T) {
 	old.Requests.Add(5)
 	old.Failures.Add(2)
 	old.Load.call(second, 10*ms, false)
-	old.Load.Start() // ends in the old State
+	old.Load.Start(0) // ends in the old State
 	fresh := breaker.New("new", breaker.Config{Disabled: true}, nil)
 	e := set.WithBreakers(func(*Endpoint) *breaker.Breaker { return fresh }).ByAddress(old.Addr)
 	if e.Breaker != fresh || old.Breaker == fresh || e.Attachment != "pool" {

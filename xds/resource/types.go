@@ -64,6 +64,10 @@ type Route struct {
 	AttemptTimeout time.Duration // RetryPolicy.per_try_timeout; 0 is none
 	Retry          Retry
 
+	// Hash says what of a call ring_hash and maglev go by, in order
+	// (RouteAction.hash_policy).
+	Hash []HashPolicy
+
 	Via        bool      // add Via on requests and responses (metadata field via)
 	Forwarded  Forwarded // metadata field forwarded
 	TraceRatio float64   // metadata field traceRatio; negative: the sidecar's own default
@@ -137,12 +141,12 @@ type Cluster struct {
 	EDSName        string // eds_cluster_config.service_name, or Name
 	ConnectTimeout time.Duration
 	Protocol       Protocol
-	// Balancer is round_robin, least_request or peak_ewma (metadata field
-	// balancer, or else lb_policy).
-	Balancer string
-	Limits   Limits
-	Breaker  Breaker
-	Budget   Budget
+	// Balancer is one of Balancers (metadata field balancer, or else lb_policy).
+	Balancer  string
+	Balancing Balancing
+	Limits    Limits
+	Breaker   Breaker
+	Budget    Budget
 	// IdleTimeout of pooled connections (HttpProtocolOptions.idle_timeout or
 	// metadata field idleTimeout); 0 is the sidecar's default.
 	IdleTimeout time.Duration
@@ -179,7 +183,14 @@ type Budget struct {
 type Endpoints struct {
 	Cluster   string
 	Endpoints []Endpoint
+	// Overprovisioning is policy.overprovisioning_factor, a hundredth of it: a
+	// priority takes all calls while so many times its fit share is 1 or more.
+	// 0 is DefaultOverprovisioning.
+	Overprovisioning float64
 }
+
+// DefaultOverprovisioning is Envoy's.
+const DefaultOverprovisioning = 1.4
 
 // An Endpoint is one LbEndpoint with its locality.
 type Endpoint struct {
@@ -190,6 +201,9 @@ type Endpoint struct {
 	Region   string
 	Zone     string
 	Health   Health
+	// Started is when the instance began to take calls, in seconds since 1970
+	// (metadata field startedAt); 0 is not known.
+	Started int64
 }
 
 // Health is envoy.config.core.v3.HealthStatus, reduced to what a balancer
