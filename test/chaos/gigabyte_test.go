@@ -86,7 +86,7 @@ func TestGigabyte(t *testing.T) {
 	}
 	close(fast)
 	from := time.Now()
-	process.Await(t, time.Minute, func() error {
+	process.Await(t, 2*time.Minute, func() error {
 		look(20 * time.Millisecond)
 		select {
 		case err := <-done:
