@@ -472,3 +472,39 @@ func TestReviewKept(t *testing.T) {
 		t.Errorf("%d bytes are counted that nobody keeps", down.kept)
 	}
 }
+
+// An answer with a field larger than is taken ends its own call alone.
+func TestReviewLargeField(t *testing.T) {
+	hold := make(chan bool)
+	r := newRig(t, options{}, scripted(t, nil, func(p *wire, e event) {
+		switch {
+		case e.typ != frameHeaders:
+		case e.field(":path") == "/large":
+			p.headers(e.id, true, ":status", "200", "x", strings.Repeat("\x7e", 40<<10))
+		default:
+			go func() { // answers when the other is over
+				<-hold
+				p.answer(e.id, "200", "")
+			}()
+		}
+	}))
+	p := r.wire()
+	p.get(1, "/")
+	p.get(3, "/large")
+	for answers := 0; answers < 2; {
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.typ != frameHeaders {
+			continue
+		}
+		want := map[uint32]string{1: "200", 3: "502"}[e.id]
+		if e.status() != want {
+			t.Error(e)
+		}
+		if answers++; answers == 1 {
+			close(hold)
+		}
+	}
+}
