@@ -1,0 +1,279 @@
+package breaker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Gate admits calls to what has a limit, lets some wait, and sheds the rest:
+// the least important first, at once rather than late.
+//
+// The calling protocol. Every call does one Enter. If that says Admitted, one
+// Leave (or Cancel) when the call has ended. If it says Queued, the Waiter
+// appears exactly once, decided, in a list that some Enter, Leave, Cancel or
+// Expire returns; who gets that list resumes its calls, after it has let go
+// of any lock of its own that they need. A queued call that is given up does
+// Abandon. One timer a Gate calls Expire when Expire's last answer said. All
+// methods may be called from any goroutine; none blocks, calls back or
+// allocates. While nothing waits and nothing is shed, Enter and Leave touch
+// atomics only.
+//
+// How it decides is CoDel's question (RFC 8289): has the queue been empty
+// within the last interval? If so it is a burst: calls wait up to MaxWait, the
+// first to expire first. If not, it is standing, and waiting serves nobody:
+// calls then wait no longer than a part of what they take, and the newest goes
+// first ("Fail at Scale", ACM Queue 2015). Which calls come into the queue at
+// all is the cutoff's affair.
+type Gate struct {
+	limit   *Adaptive
+	waiting atomic.Int64 // queued, and those about to be
+	busy    atomic.Bool  // the queue is standing or the cutoff is in force
+
+	mu      sync.Mutex // guards what follows; held for no call of others
+	cfg     GateConfig
+	queue   waiters
+	cutoff  cutoff
+	tickAt  int64
+	emptied bool  // the queue was empty at some time since the last tick
+	since   int64 // when the overload began; 0: there is none
+	shed    [ShedDeadline + 1]uint64
+	waits   [2]int64 // admitted after waiting: how many, ns in all
+}
+
+// A GateConfig bounds a Gate's queue. Zero values stand for the defaults.
+type GateConfig struct {
+	// Queue is the most calls that wait; 0: 1024. Negative: none.
+	Queue int
+	// MaxWait is how long a call waits while the queue is not standing; 0: 100 ms.
+	MaxWait time.Duration
+	// Target is how long a call waits while it is standing; 0: a third of
+	// the limit's Tail, at least 1 ms.
+	Target time.Duration
+	// Interval is how long a queue may go without being empty; 0: 100 ms.
+	Interval time.Duration
+}
+
+// NewGate makes a Gate in front of limit.
+func NewGate(limit *Adaptive, cfg GateConfig) *Gate {
+	if cfg.Queue == 0 {
+		cfg.Queue = 1024
+	}
+	if cfg.MaxWait <= 0 {
+		cfg.MaxWait = 100 * time.Millisecond
+	}
+	if cfg.Interval <= 0 {
+		cfg.Interval = 100 * time.Millisecond
+	}
+	return &Gate{limit: limit, cfg: cfg, emptied: true}
+}
+
+// Enter asks for admission. The list is of other calls, decided by the way.
+func (g *Gate) Enter(now int64, w *Waiter) (Verdict, *Waiter) {
+	if !g.busy.Load() && g.waiting.Load() == 0 && g.limit.Acquire() {
+		return Admitted, nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// From here on a Leave sees that somebody waits, so none can pass between
+	// the failed Acquire and the place in the queue.
+	g.waiting.Add(1)
+	var out decided
+	g.tick(now)
+	v := g.offer(now, w, &out)
+	if v != Queued {
+		g.waiting.Add(-1)
+		g.count(v)
+	}
+	return v, out.first
+}
+
+func (g *Gate) offer(now int64, w *Waiter, out *decided) Verdict {
+	if w.Deadline != 0 && w.Deadline <= now {
+		return ShedDeadline
+	}
+	if !g.cutoff.pass(w) {
+		return ShedPriority
+	}
+	if g.queue.n > 0 {
+		g.pump(now, out)
+	}
+	if g.queue.n == 0 && g.limit.Acquire() {
+		g.emptied = true
+		g.cutoff.admitted++
+		return Admitted
+	}
+	if g.queue.n >= g.cfg.Queue {
+		worst := g.queue.worst()
+		if worst == nil || worst.Priority.level() > w.Priority.level() ||
+			worst.Priority.level() == w.Priority.level() && g.since == 0 {
+			return ShedFull
+		}
+		g.drop(worst, ShedFull, out)
+	}
+	w.entered = now
+	w.expires = now + int64(g.cfg.MaxWait)
+	if w.Deadline != 0 {
+		w.expires = min(w.expires, w.Deadline)
+	}
+	g.queue.push(w)
+	return Queued
+}
+
+// Leave ends an admitted call that took latency nanoseconds since its
+// admission.
+func (g *Gate) Leave(now, latency int64) *Waiter {
+	g.limit.Release(now, latency)
+	return g.next(now)
+}
+
+// Cancel ends an admitted call whose latency says nothing of the application;
+// see Adaptive.Cancel.
+func (g *Gate) Cancel(now int64) *Waiter {
+	g.limit.Cancel()
+	return g.next(now)
+}
+
+func (g *Gate) next(now int64) *Waiter {
+	if g.waiting.Load() == 0 {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out decided
+	g.tick(now)
+	g.pump(now, &out)
+	return out.first
+}
+
+// Abandon takes a queued call out that its client gave up. It reports false if
+// the call has been decided meanwhile: it is then in somebody's list, and if
+// it is Admitted, owes a Cancel.
+func (g *Gate) Abandon(w *Waiter) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !w.queued {
+		return false
+	}
+	g.queue.remove(w)
+	g.waiting.Add(-1)
+	return true
+}
+
+// Expire sheds who has waited too long, and says when to call it again; 0:
+// when a call has been queued again.
+func (g *Gate) Expire(now int64) (list *Waiter, at int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out decided
+	g.tick(now)
+	g.pump(now, &out)
+	if g.queue.n == 0 {
+		return out.first, 0
+	}
+	at = now + int64(g.cfg.MaxWait)
+	for i := range g.queue.lists {
+		if w := g.queue.lists[i].head; w != nil {
+			at = min(at, g.until(w))
+		}
+	}
+	return out.first, at
+}
+
+// pump admits who can be, and sheds from the front of each list who has waited
+// too long.
+func (g *Gate) pump(now int64, out *decided) {
+	for i := range g.queue.lists {
+		for w := g.queue.lists[i].head; w != nil && g.until(w) <= now; w = g.queue.lists[i].head {
+			v := ShedWait
+			if w.Deadline != 0 && w.Deadline <= now {
+				v = ShedDeadline
+			}
+			g.drop(w, v, out)
+		}
+	}
+	for g.queue.n > 0 && g.limit.Acquire() {
+		w := g.queue.best(g.since != 0)
+		g.queue.remove(w)
+		g.waiting.Add(-1)
+		g.cutoff.admitted++
+		g.waits[0]++
+		g.waits[1] += now - w.entered
+		out.add(w, Admitted)
+	}
+	if g.queue.n == 0 {
+		g.emptied = true
+	}
+}
+
+func (g *Gate) drop(w *Waiter, v Verdict, out *decided) {
+	g.queue.remove(w)
+	g.waiting.Add(-1)
+	g.count(v)
+	out.add(w, v)
+}
+
+// until is when a queued call is shed.
+func (g *Gate) until(w *Waiter) int64 {
+	if g.since == 0 {
+		return w.expires
+	}
+	return min(w.expires, w.entered+g.target())
+}
+
+func (g *Gate) target() int64 {
+	if g.cfg.Target > 0 {
+		return int64(g.cfg.Target)
+	}
+	return min(max(g.limit.Tail()/3, int64(time.Millisecond)), int64(g.cfg.MaxWait))
+}
+
+// tick looks once an interval at what the queue has been like.
+func (g *Gate) tick(now int64) {
+	if g.tickAt == 0 {
+		g.tickAt = now + int64(g.cfg.Interval)
+	}
+	if now < g.tickAt {
+		return
+	}
+	quiet := now-g.tickAt >= int64(g.cfg.Interval) // nobody came in between
+	g.tickAt = now + int64(g.cfg.Interval)
+	room := 1 - float64(g.limit.InFlight())/float64(g.limit.Limit())
+	g.cutoff.tick(g.emptied, min(max(room, 0), 1), quiet)
+	switch {
+	case !g.emptied && g.since == 0:
+		g.since = now
+	case g.emptied && g.cutoff.share == 0:
+		g.since = 0
+	}
+	g.emptied = g.queue.n == 0
+	g.busy.Store(g.since != 0)
+}
+
+func (g *Gate) count(v Verdict) {
+	if v.Shed() {
+		g.shed[v]++
+	}
+}
+
+// GateStats are totals since the Gate was made, and what holds now.
+type GateStats struct {
+	Limit, InFlight int64
+	Waiting         int
+	Waited          int64         // calls admitted after waiting
+	Wait            time.Duration // theirs, in all
+	Shed            [ShedDeadline + 1]uint64
+	Overloaded      bool
+	Cutoff          float64 // share of the calls that is shed by priority
+}
+
+// Stats reads the Gate; it is not for the hot path.
+func (g *Gate) Stats() GateStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return GateStats{
+		Limit: g.limit.Limit(), InFlight: g.limit.InFlight(),
+		Waiting: g.queue.n, Waited: g.waits[0], Wait: time.Duration(g.waits[1]),
+		Shed: g.shed, Overloaded: g.since != 0, Cutoff: g.cutoff.share,
+	}
+}
