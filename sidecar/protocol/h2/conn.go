@@ -75,7 +75,7 @@ func newConn(srv *Server, c *net.TCPConn) (*conn, error) {
 	k.decoder = hpack.NewDecoder(defaultTable, k.block.emit)
 	k.decoder.SetMaxStringLength(srv.Limits.HeaderList)
 	k.block.limits = &srv.Limits
-	k.calm.tokens = calmMax
+	k.calm = newCalm(&srv.Limits)
 	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		k.peer = a.Addr().Unmap().String()
 	}

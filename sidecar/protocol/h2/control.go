@@ -217,19 +217,26 @@ func (c *conn) windowFrame(id uint32, p []byte) problem {
 
 // calmMax and calmRate are how much a peer may do that is of no use to
 // anybody: frames that ask for an answer, change nothing, or take back what
-// was asked (CVE-2023-44487 and its kin). What is of use earns more.
+// was asked (CVE-2023-44487 and its kin). What is of use earns more. A client
+// whose streams all end at once may say four things about each.
 const (
-	calmMax  = 2000
-	calmRate = 200 // a second
+	calmMax       = 2000
+	calmPerStream = 4
+	calmRate      = 200 // a second
 )
 
 // calm is a token bucket.
 type calm struct {
-	tokens int
-	since  int64
+	tokens, most int
+	since        int64
 }
 
-func (t *calm) earn(n int) { t.tokens = min(t.tokens+n, calmMax) }
+func newCalm(l *Limits) calm {
+	most := max(calmMax, calmPerStream*l.Streams)
+	return calm{tokens: most, most: most}
+}
+
+func (t *calm) earn(n int) { t.tokens = min(t.tokens+n, t.most) }
 
 // spend takes tokens, and says that the connection has to end when there are none.
 func (c *conn) spend(n int) problem {
@@ -244,7 +251,7 @@ func (c *conn) spend(n int) problem {
 		t.since = c.idleSince
 	}
 	if more := int((c.srv.now - t.since) * calmRate / 1e9); more > 0 {
-		t.tokens = min(t.tokens+more, calmMax)
+		t.tokens = min(t.tokens+more, t.most)
 		t.since = c.srv.now
 		if t.tokens >= 0 {
 			return problem{}
