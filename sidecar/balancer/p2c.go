@@ -33,9 +33,9 @@ func (p *p2c) choose(i Info, forced bool) *member {
 				y++
 			}
 			a, b := &p.group[x], &p.group[y]
-			switch first, second := p.drawn(a, &i, forced), p.drawn(b, &i, forced); {
+			switch first, second := a.fit(&i, forced), b.fit(&i, forced); {
 			case first && second:
-				return p.better(a, b, i.Now, forced)
+				return p.either(a, b, i.Now, forced)
 			case first:
 				single = a
 			case second:
@@ -47,19 +47,20 @@ func (p *p2c) choose(i Info, forced bool) *member {
 		}
 	}
 	a, b := p.scan(&i, forced)
-	switch {
-	case b == nil:
-		return a
-	case !a.willing(i.Now, &p.slow):
-		return b
-	case !b.willing(i.Now, &p.slow):
+	if b == nil {
 		return a
 	}
-	return p.better(a, b, i.Now, forced)
+	return p.either(a, b, i.Now, forced)
 }
 
-func (p *p2c) drawn(m *member, i *Info, forced bool) bool {
-	return m.fit(i, forced) && m.willing(i.Now, &p.slow)
+func (p *p2c) either(a, b *member, now int64, forced bool) *member {
+	switch {
+	case !a.willing(now, &p.slow):
+		return b
+	case !b.willing(now, &p.slow):
+		return a
+	}
+	return p.better(a, b, now, forced)
 }
 
 // better prefers a member whose breaker is half open, whatever its price: only

@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-	"strconv"
 )
 
 // pointsEach is the least number of points that an endpoint of weight 1 has,
@@ -40,13 +39,17 @@ func newHashRing(cfg *Config, g group) *hashRing {
 	r := &hashRing{points: make([]point, 0, int(each*total/lightest)+len(g))}
 	for i := range g {
 		n := max(int(math.Round(each*g[i].weight/lightest)), 1)
-		name := g[i].name()
-		for k := range n {
-			r.points = append(r.points, point{keyHash(name, strconv.Itoa(k)), uint32(i)})
+		hash := keyHash(g[i].name(), "ring")
+		for range n {
+			r.points = append(r.points, point{hash, uint32(i)})
+			hash = mixed(hash)
 		}
 	}
 	slices.SortFunc(r.points, func(a, b point) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.member, b.member))
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		return cmp.Compare(a.member, b.member)
 	})
 	r.index()
 	return r

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -35,15 +36,7 @@ func subset(g group, client string, n int) group {
 		u := (float64(keyHash(m.name(), client)>>11) + 0.5) / (1 << 53)
 		all = append(all, scored{m, -math.Log(u) * m.inverse})
 	}
-	slices.SortStableFunc(all, func(a, b scored) int {
-		switch {
-		case a.score < b.score:
-			return -1
-		case a.score > b.score:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b scored) int { return cmp.Compare(a.score, b.score) })
 	out := make(group, 0, n)
 	for _, s := range all[:min(n, len(all))] {
 		out = append(out, s.member)

@@ -1,0 +1,120 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/meshd/meshd/breaker"
+)
+
+// At light load nearly every pair is idle, and what an estimate says of two
+// equal servers is chance. Neither is starved of a minute's calls, nor of ten
+// seconds'.
+func TestLightLoadIsShared(t *testing.T) {
+	for _, n := range []int{2, 3, 5} {
+		for _, each := range []float64{1, 5, 20} {
+			s, p, set := simulate(t, "peak_ewma", n)
+			least, most := 1.0, 0.0
+			for range 30 {
+				for _, share := range s.run(p, set, each*float64(n), time.Duration(50/each*float64(time.Second)), func(int) behaviour { return fast }) {
+					least, most = min(least, share*float64(n)), max(most, share*float64(n))
+				}
+			}
+			t.Logf("%d servers, %v calls a second each: of every %d calls, %.2f to %.2f times a fair share", n, each, 50*n, least, most)
+			if least < 0.45 || most > 1.65 {
+				t.Errorf("%d servers, %v calls a second each: %.2f to %.2f times a fair share", n, each, least, most)
+			}
+		}
+	}
+}
+
+// stuck answers nothing between two moments; callers give up after a second.
+func stuck(from, to time.Duration, else_ behaviour) behaviour {
+	return func(rng *rand.Rand, now int64) (time.Duration, bool) {
+		if now >= int64(from) && now < int64(to) {
+			return time.Second, true
+		}
+		return else_(rng, now)
+	}
+}
+
+// One of 11 servers hangs for 30 s of 60: its first calls get old and raise
+// its price, long before the first of them times out.
+func TestStuckServer(t *testing.T) {
+	s, p, set := simulate(t, "peak_ewma", 11)
+	share := s.run(p, set, 1000, 60*time.Second, one(4, stuck(10*time.Second, 40*time.Second, fast), fast))
+	t.Logf("%.4f of the calls failed", s.failed)
+	if s.failed > 0.0005 {
+		t.Errorf("%.5f of the calls were lost to it", s.failed)
+	}
+	if share[4] < 0.03 {
+		t.Errorf("it did not come back: %.3f of the calls", share[4])
+	}
+}
+
+// Calls that wait raise the price at once, calls that are answered do not,
+// however long they last.
+func TestWaitingCallsRepel(t *testing.T) {
+	set := cluster(2, breaker.Config{Disabled: true}, nil)
+	p := picker(t, "peak_ewma", set)
+	a, b := set.Endpoints()[0], set.Endpoints()[1]
+	for _, e := range set.Endpoints() {
+		e.Load.Start(0)
+		e.Load.Answered(0)
+		e.Load.Done(0, 5*time.Millisecond, false)
+		e.Load.Start(0)
+	}
+	b.Load.Answered(0)
+	at := int64(100 * time.Millisecond)
+	toA := 0
+	for range 1000 {
+		if e, _ := p.Pick(Info{Now: at}); e == a {
+			toA++
+		}
+	}
+	if toA > 20 {
+		t.Errorf("%d of 1000 calls to the endpoint that does not answer", toA)
+	}
+}
+
+func TestSheddingRepels(t *testing.T) {
+	set := cluster(2, breaker.Config{Disabled: true}, nil)
+	p := picker(t, "peak_ewma", set)
+	a := set.Endpoints()[0]
+	for _, e := range set.Endpoints() {
+		e.Load.Start(0)
+		e.Load.Answered(0)
+		e.Load.Done(0, 5*time.Millisecond, false)
+	}
+	a.Load.Shed(0, 3*time.Second)
+	count := func(at time.Duration) (toA int) {
+		for range 1000 {
+			if e, _ := p.Pick(Info{Now: int64(at)}); e == a {
+				toA++
+			}
+		}
+		return toA
+	}
+	if n := count(2 * time.Second); n > 5 {
+		t.Errorf("%d of 1000 calls while it asks to be left alone", n)
+	}
+	if n := count(3 * time.Second); n < 400 {
+		t.Errorf("%d of 1000 calls after that", n)
+	}
+}
+
+// A server that fails fast gets less than a hundredth of the calls after the
+// first second.
+func TestFastFailuresAttractNothing(t *testing.T) {
+	for _, rate := range []float64{200, 2000} {
+		s, p, set := simulate(t, "peak_ewma", 10)
+		bad := one(3, exponential(5*time.Millisecond, 1), fast)
+		s.run(p, set, rate, time.Second, bad)
+		share := s.run(p, set, rate, 20*time.Second, bad)
+		t.Logf("%v calls a second: %.4f", rate, share[3])
+		if share[3] > 0.01 {
+			t.Errorf("%v/s: %.4f of the calls", rate, share[3])
+		}
+	}
+}
