@@ -2,6 +2,8 @@ package h2
 
 import (
 	"encoding/binary"
+
+	"github.com/meshd/meshd/sidecar/stats"
 )
 
 // resetFrame is RST_STREAM (RFC 9113 section 6.4).
@@ -164,7 +166,7 @@ func (c *conn) goAway(id uint32, p []byte) problem {
 		}
 		return c.spend(1)
 	}
-	c.pool.leaving(c)
+	c.pool.leaving(c, stats.ErrConnectionTerminated)
 	last := binary.BigEndian.Uint32(p) & maxWindow
 	var refused []*leg
 	for id, l := range c.streams {

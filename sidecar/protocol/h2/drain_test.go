@@ -298,6 +298,27 @@ func TestSettingsThatDoNotCome(t *testing.T) {
 	alone.want(counts{"504 connection_timeout": 1}, nil, 0)
 }
 
+// An endpoint that lets nobody have a stream, and leaves, is dialled once an
+// attempt, not for ever.
+func TestEndpointThatTakesNoStream(t *testing.T) {
+	var conns atomic.Int32
+	r := newRig(t, retrying(2), scripted(t, []uint32{settingStreams, 0}, func(p *wire, e event) {
+		if e.typ == 0xff {
+			conns.Add(1)
+			p.goAway(0, codeNone)
+		}
+	}))
+	p := r.wire()
+	p.get(1, "/")
+	if h, _, _ := p.whole(1); h.status() != "502" || !strings.Contains(h.field("proxy-status"), "connection_terminated") {
+		t.Error(h)
+	}
+	r.want(counts{"502 connection_terminated": 1}, counts{"connect-failure": 2}, 0)
+	if n := conns.Load(); n != 3 {
+		t.Errorf("%d connections for 3 attempts", n)
+	}
+}
+
 // What answers in HTTP/1.1 where HTTP/2 is configured says so in an error.
 func TestEndpointOfAnotherProtocol(t *testing.T) {
 	r := newRig(t, options{cluster: resource.Cluster{Protocol: resource.ProtocolHTTP2}}, accepting(t, func(c net.Conn) {

@@ -128,6 +128,18 @@ func (r *rig) healthy(t *testing.T, p *wire, id uint32) {
 	}
 }
 
+// ponged reads until a PING of 99 is answered, or as much as comes: a frame
+// that is not complete swallows the PING.
+func (p *wire) ponged(within time.Duration) {
+	_ = p.c.SetReadDeadline(time.Now().Add(within))
+	for {
+		e, err := p.read()
+		if err != nil || e.typ == http2.FramePing && e.flags.Has(http2.FlagPingAck) && string(e.data) == "\x00\x00\x00\x00\x00\x00\x00\x63" {
+			return
+		}
+	}
+}
+
 // FuzzFrames is a hostile client before a well-behaved endpoint.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{10, 1, 0})
@@ -154,15 +166,7 @@ func FuzzFrames(f *testing.F) {
 		p := newWire(t, c)
 		p.quota = data[0]&1 != 0
 		p.send([]byte(preface), appendSettings(nil), frames, appendPing(nil, false, 99))
-		// Until all was seen, or as much as there is: a frame that is not
-		// complete swallows the PING.
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
-		for {
-			e, err := p.read()
-			if err != nil || e.typ == http2.FramePing && e.flags.Has(http2.FlagPingAck) && string(e.data) == "\x00\x00\x00\x00\x00\x00\x00\x63" {
-				break
-			}
-		}
+		p.ponged(5 * time.Millisecond)
 		if data[0]&2 != 0 {
 			_ = p.c.CloseWrite()
 			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -210,6 +214,9 @@ func FuzzUpstream(f *testing.F) {
 				}
 			}
 		}
+		// An end that comes along with data is noticed a second later.
+		p.send(appendPing(nil, false, 99))
+		p.ponged(5 * time.Millisecond)
 		_ = p.c.CloseWrite()
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 		_, _ = io.Copy(io.Discard, c)

@@ -217,9 +217,14 @@ func (p *shared) drop(c *conn) {
 }
 
 // leaving follows a GOAWAY: calls under way end on the connection, others go
-// to another.
-func (p *shared) leaving(c *conn) {
+// to another. One that ends before it took a call is a failed connection: the
+// next would hardly be better, and would be dialled over and over.
+func (p *shared) leaving(c *conn, e stats.ErrorType) {
 	p.drop(c)
+	if c.lastID == 0 {
+		p.failed(e)
+		return
+	}
 	p.hurry()
 }
 
@@ -232,15 +237,15 @@ func (p *shared) hurry() {
 
 // gone follows the end of a connection.
 func (p *shared) gone(c *conn, e stats.ErrorType) {
+	if e == stats.ErrNone {
+		e = stats.ErrConnectionTerminated
+	}
 	if !c.settled {
 		p.dialing--
-		if e == stats.ErrNone {
-			e = stats.ErrConnectionTerminated
-		}
 		p.failed(e)
 		return
 	}
-	p.leaving(c)
+	p.leaving(c, e)
 }
 
 // Retire closes the connections to an endpoint that has left its cluster;
