@@ -44,10 +44,14 @@ func (c *cutoff) pass(w *Waiter) bool {
 	return true
 }
 
+// cuts says whether calls of a priority, by its level, are shed.
+func (c *cutoff) cuts(level int) bool { return c.below > level*cohorts }
+
 // tick moves the share. emptied: everyone who was let in has been served at
 // some time since the last tick. room is the share of the limit that is not
-// used. quiet: no calls were here to be counted.
-func (c *cutoff) tick(emptied bool, room float64, quiet bool) {
+// used. quiet: no calls were here to be counted. top is the level of the highest
+// priority whose queue is standing, -1 if none is; those above it are not cut.
+func (c *cutoff) tick(emptied bool, room float64, quiet bool, top int) {
 	if c.share > 0 || !emptied {
 		if c.offered > 0 {
 			wanted := surplus*c.admitted + math.Sqrt(c.admitted)
@@ -65,7 +69,8 @@ func (c *cutoff) tick(emptied bool, room float64, quiet bool) {
 		total += n
 	}
 	c.below = 0
-	for left := c.share * total; c.below < ranks-1; c.below++ {
+	most := min((top+1)*cohorts, ranks-1)
+	for left := c.share * total; c.below < most; c.below++ {
 		if left -= c.seen[c.below]; left < 0 || c.share == 0 {
 			break
 		}

@@ -19,12 +19,12 @@ import (
 // allocates. While nothing waits and nothing is shed, Enter and Leave touch
 // atomics only.
 //
-// How it decides is CoDel's question (RFC 8289): has the queue been empty
-// within the last interval? If so it is a burst: calls wait up to MaxWait, the
-// first to expire first. If not, it is standing, and waiting serves nobody:
-// calls then wait no longer than a part of what they take, and the newest goes
-// first ("Fail at Scale", ACM Queue 2015). Which calls come into the queue at
-// all is the cutoff's affair.
+// How it decides is CoDel's question (RFC 8289), asked of the calls of each
+// priority: has nobody waited at some time in the last interval? Then it is a
+// burst: calls wait up to MaxWait, the first to expire first. If not, the queue
+// is standing, and waiting serves nobody: calls then wait no longer than a part
+// of what they take, and the newest goes first ("Fail at Scale", ACM Queue
+// 2015). Which calls come into the queue at all is the cutoff's affair.
 type Gate struct {
 	limit   *Adaptive
 	waiting atomic.Int64 // queued, and those about to be
@@ -45,7 +45,8 @@ type Gate struct {
 type GateConfig struct {
 	// Queue is the most calls that wait; 0: 1024. Negative: none.
 	Queue int
-	// MaxWait is how long a call waits while the queue is not standing; 0: 100 ms.
+	// MaxWait is how long a call waits while the queue is not standing; 0: 100
+	// ms, or three times the limit's Tail where that is more.
 	MaxWait time.Duration
 	// Target is how long a call waits while it is standing; 0: a third of
 	// the limit's Tail, at least 1 ms.
@@ -58,9 +59,6 @@ type GateConfig struct {
 func NewGate(limit *Adaptive, cfg GateConfig) *Gate {
 	if cfg.Queue == 0 {
 		cfg.Queue = 1024
-	}
-	if cfg.MaxWait <= 0 {
-		cfg.MaxWait = 100 * time.Millisecond
 	}
 	if cfg.Interval <= 0 {
 		cfg.Interval = 100 * time.Millisecond
@@ -106,13 +104,13 @@ func (g *Gate) offer(now int64, w *Waiter, out *decided) Verdict {
 	if g.queue.n >= g.cfg.Queue {
 		worst := g.queue.worst()
 		if worst == nil || worst.Priority.level() > w.Priority.level() ||
-			worst.Priority.level() == w.Priority.level() && g.since == 0 {
+			worst.Priority.level() == w.Priority.level() && !g.queue.lists[w.Priority.level()].standing {
 			return ShedFull
 		}
 		g.drop(worst, ShedFull, out)
 	}
 	w.entered = now
-	w.expires = now + int64(g.cfg.MaxWait)
+	w.expires = now + g.maxWait()
 	if w.Deadline != 0 {
 		w.expires = min(w.expires, w.Deadline)
 	}
@@ -171,7 +169,7 @@ func (g *Gate) Expire(now int64) (list *Waiter, at int64) {
 	if g.queue.n == 0 {
 		return out.first, 0
 	}
-	at = now + int64(g.cfg.MaxWait)
+	at = now + g.maxWait()
 	for i := range g.queue.lists {
 		if w := g.queue.lists[i].head; w != nil {
 			at = min(at, g.until(w))
@@ -193,7 +191,7 @@ func (g *Gate) pump(now int64, out *decided) {
 		}
 	}
 	for g.queue.n > 0 && g.limit.Acquire() {
-		w := g.queue.best(g.since != 0)
+		w := g.queue.best()
 		g.queue.remove(w)
 		g.waiting.Add(-1)
 		g.cutoff.admitted++
@@ -215,7 +213,7 @@ func (g *Gate) drop(w *Waiter, v Verdict, out *decided) {
 
 // until is when a queued call is shed.
 func (g *Gate) until(w *Waiter) int64 {
-	if g.since == 0 {
+	if !g.queue.lists[w.Priority.level()].standing {
 		return w.expires
 	}
 	return min(w.expires, w.entered+g.target())
@@ -225,7 +223,14 @@ func (g *Gate) target() int64 {
 	if g.cfg.Target > 0 {
 		return int64(g.cfg.Target)
 	}
-	return min(max(g.limit.Tail()/3, int64(time.Millisecond)), int64(g.cfg.MaxWait))
+	return min(max(g.limit.Tail()/3, int64(time.Millisecond)), g.maxWait())
+}
+
+func (g *Gate) maxWait() int64 {
+	if g.cfg.MaxWait > 0 {
+		return int64(g.cfg.MaxWait)
+	}
+	return max(int64(100*time.Millisecond), 3*g.limit.Tail())
 }
 
 // tick looks once an interval at what the queue has been like.
@@ -238,13 +243,23 @@ func (g *Gate) tick(now int64) {
 	}
 	quiet := now-g.tickAt >= int64(g.cfg.Interval) // nobody came in between
 	g.tickAt = now + int64(g.cfg.Interval)
+	top := -1 // the highest priority that is standing
+	for i := range g.queue.lists {
+		l := &g.queue.lists[i]
+		l.standing = l.nonempty || l.standing && g.cutoff.cuts(i)
+		l.nonempty = l.head != nil
+		if l.standing {
+			top = i
+		}
+	}
 	room := 1 - float64(g.limit.InFlight())/float64(g.limit.Limit())
-	g.cutoff.tick(g.emptied, min(max(room, 0), 1), quiet)
+	g.cutoff.tick(g.emptied, min(max(room, 0), 1), quiet, top)
+	over := top >= 0 || g.cutoff.share > 0
 	switch {
-	case !g.emptied && g.since == 0:
-		g.since = now
-	case g.emptied && g.cutoff.share == 0:
+	case !over:
 		g.since = 0
+	case g.since == 0:
+		g.since = now
 	}
 	g.emptied = g.queue.n == 0
 	g.busy.Store(g.since != 0)

@@ -74,8 +74,14 @@ func (d *decided) add(w *Waiter, v Verdict) {
 // belongs at the end or near it; the first is then the oldest and the last the
 // newest.
 type waiters struct {
-	lists [priorities]struct{ head, tail *Waiter }
+	lists [priorities]waitList
 	n     int
+}
+
+type waitList struct {
+	head, tail *Waiter
+	nonempty   bool // at all times since the last tick
+	standing   bool // and for an interval, since when the cutoff has not let go of it
 }
 
 func (q *waiters) push(w *Waiter) {
@@ -110,17 +116,20 @@ func (q *waiters) remove(w *Waiter) {
 	} else {
 		w.next.prev = w.prev
 	}
+	if l.head == nil {
+		l.nonempty = false
+	}
 	w.prev, w.next, w.queued = nil, nil, false
 	q.n--
 }
 
 // best is who is served next: of the highest priority, the one that expires
-// first; or last, when not all can be served and the newest has most time left
-// to be of use.
-func (q *waiters) best(newest bool) *Waiter {
+// first; or last, when the list is standing: not all can be served then, and
+// the newest has most time left to be of use.
+func (q *waiters) best() *Waiter {
 	for i := priorities - 1; i >= 0; i-- {
 		if l := &q.lists[i]; l.head != nil {
-			if newest {
+			if l.standing {
 				return l.tail
 			}
 			return l.head
