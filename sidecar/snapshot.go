@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ type snapshot struct {
 	grace  time.Duration // after the start in which it counts as that
 
 	mu       sync.Mutex
-	waiting  map[string][]func(*call.Authority)
+	waiting  map[string][]*waiter
 	unknown  map[string]bool // authorities that the control plane does not know; it says when it does
 	clusters map[string]*call.Cluster
 }
@@ -58,7 +59,7 @@ type known struct {
 func newSnapshot(log *slog.Logger, reg *stats.Registry, now func() int64) *snapshot {
 	s := &snapshot{
 		log: log, stats: reg, now: now,
-		waiting: map[string][]func(*call.Authority){}, unknown: map[string]bool{},
+		waiting: map[string][]*waiter{}, unknown: map[string]bool{},
 		clusters: map[string]*call.Cluster{},
 	}
 	s.hosts.Store(&map[string]*known{})
@@ -97,29 +98,45 @@ func (s *snapshot) resolve(name string, original netip.AddrPort, done func(*call
 // it is nothing of the mesh, or if meshd does not say. done is called once, on
 // a goroutine of its own.
 func (s *snapshot) ask(canonical string, done func(*call.Authority)) {
-	var once sync.Once
-	finish := func(a *call.Authority) { once.Do(func() { go done(a) }) }
 	if s.client == nil || !s.worthAsking(canonical) {
-		finish(nil)
+		go done(nil)
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := (*s.hosts.Load())[canonical]; k != nil {
-		finish(k.Authority)
+		go done(k.Authority)
 		return
 	}
 	if s.unknown[canonical] {
-		finish(nil)
+		go done(nil)
 		return
 	}
 	if err := s.client.Watch(canonical); err != nil {
 		s.log.Warn("too many names are called", "name", canonical, "error", err)
-		finish(nil)
+		go done(nil)
 		return
 	}
-	s.waiting[canonical] = append(s.waiting[canonical], finish)
-	time.AfterFunc(resolveWait, func() { finish(nil) })
+	w := &waiter{done: done}
+	s.waiting[canonical] = append(s.waiting[canonical], w)
+	w.timer = time.AfterFunc(resolveWait, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		i := slices.Index(s.waiting[canonical], w)
+		if i < 0 {
+			return // answered
+		}
+		if s.waiting[canonical] = slices.Delete(s.waiting[canonical], i, i+1); len(s.waiting[canonical]) == 0 {
+			delete(s.waiting, canonical)
+		}
+		go done(nil)
+	})
+}
+
+// A waiter is one who has asked, until there is an answer or it is too late.
+type waiter struct {
+	done  func(*call.Authority)
+	timer *time.Timer
 }
 
 // worthAsking is false for addresses that no service has. Others are asked for
@@ -165,8 +182,9 @@ func (s *snapshot) onRoute(authority string, rc *resource.RouteConfig) {
 		next[authority] = k
 	}
 	s.hosts.Store(&next)
-	for _, f := range s.waiting[authority] {
-		f(a)
+	for _, w := range s.waiting[authority] {
+		w.timer.Stop()
+		go w.done(a)
 	}
 	delete(s.waiting, authority)
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/meshd/meshd/sidecar/call"
@@ -170,4 +171,27 @@ func TestVirtualHost(t *testing.T) {
 			t.Errorf("%s: %s, want %s", authority, got.Name, want)
 		}
 	}
+}
+
+// Whoever asks while nobody answers waits for a bounded time, and leaves
+// nothing behind.
+func TestNobodyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestSnapshot(t, Deny)
+		var answers []<-chan resolved
+		for range 3 {
+			answers = append(answers, ask(s, "checkout", netip.AddrPort{}))
+			time.Sleep(resolveWait / 4)
+		}
+		for _, c := range answers {
+			if r := <-c; r.a != nil || r.e != stats.ErrHTTPRequestDenied {
+				t.Errorf("%+v", r)
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.waiting) != 0 {
+			t.Errorf("%d names are waited for", len(s.waiting))
+		}
+	})
 }
