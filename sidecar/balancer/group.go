@@ -12,7 +12,7 @@ import (
 type member struct {
 	state    *endpoint.State
 	endpoint *endpoint.Endpoint
-	weight   float64 // at least 1
+	weight   float64 // above 0
 	inverse  float64 // of weight: a multiplication is cheaper
 	started  int64   // of its instance, ns on the engine's clock
 	warm     int64   // when its slow start is over; 0 if it has none

@@ -82,6 +82,21 @@ func TestZoneAwareOff(t *testing.T) {
 	}
 }
 
+func TestByLocality(t *testing.T) {
+	for _, policy := range []string{"random", "round_robin", "maglev"} {
+		set := cluster(8, breaker.Config{}, func(i int, e *resource.Endpoint) {
+			zonal(2, 6)(i, e)
+			e.LocalityWeight = map[string]uint32{"a": 3, "b": 1}[e.Zone]
+			e.Weight = uint32(1 + i%2)
+		})
+		cfg := inZoneA
+		cfg.ByLocality = true
+		share := sharesAt(picker(t, policy, set, cfg), 0, 50_000)
+		wantSum(t, policy, by(set, share, zoneOf), map[string]float64{"a": 0.75, "b": 0.25})
+		wantShares(t, policy, share, 0.25, 0.5)
+	}
+}
+
 // Breakers that open, and reports of too much load, send calls away; both
 // bring them back.
 func TestZoneOverflowsWhenLoaded(t *testing.T) {

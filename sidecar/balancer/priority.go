@@ -100,6 +100,10 @@ func (l *level) build(cfg *Config, build builder, hashed bool) {
 		l.all = build(cfg, l.members)
 		return
 	}
+	if cfg.ByLocality {
+		l.able.byLocality()
+		l.members.byLocality()
+	}
 	l.fit = build(cfg, l.able)
 	l.all = l.fit
 	if len(l.able) < len(l.members) && cfg.PanicThreshold > 0 {

@@ -38,7 +38,7 @@ const target = 0.8
 // are too few, all in its zone, or none is.
 func newZones(cfg *Config, all group, build builder) *zones {
 	c := cfg.Client
-	if cfg.Zone.Disabled || c.Zone == "" || len(all) < max(int(cfg.Zone.MinEndpoints), 1) {
+	if cfg.Zone.Disabled || cfg.ByLocality || c.Zone == "" || len(all) < max(int(cfg.Zone.MinEndpoints), 1) {
 		return nil
 	}
 	type locality struct{ region, zone string }
@@ -138,4 +138,24 @@ func (z *zone) utilisation(cfg *Config, now int64) float64 {
 		return 0
 	}
 	return sum / n
+}
+
+// byLocality gives the members of each locality its weight, divided among them
+// by their own (envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig).
+// A locality without a weight has next to none, unless that is true of all.
+func (g group) byLocality() {
+	type locality struct{ region, zone string }
+	of := func(m *member) locality { return locality{m.endpoint.Region, m.endpoint.Zone} }
+	sum, any := map[locality]float64{}, false
+	for i := range g {
+		sum[of(&g[i])] += float64(max(g[i].endpoint.Weight, 1))
+		any = any || g[i].endpoint.LocalityWeight > 0
+	}
+	for i := range g {
+		m := &g[i]
+		if any {
+			m.weight = max(m.weight*float64(m.endpoint.LocalityWeight)/sum[of(m)], 1e-9)
+			m.inverse = 1 / m.weight
+		}
+	}
 }

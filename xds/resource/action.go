@@ -11,7 +11,7 @@ import (
 
 var routeActionFields = message{"envoy.config.route.v3.RouteAction", map[protowire.Number]field{
 	1: {"cluster", text, ""}, 3: {"weighted_clusters", msg, ""},
-	8: {"timeout", msg, ""}, 36: {"max_stream_duration", msg, ""}, 9: {"retry_policy", msg, ""},
+	15: {"hash_policy", msgs, ""}, 8: {"timeout", msg, ""}, 36: {"max_stream_duration", msg, ""}, 9: {"retry_policy", msg, ""},
 
 	2: {"cluster_header", denyText, oneOrSeveral}, 37: {"cluster_specifier_plugin", denyText, oneOrSeveral},
 	39: {"inline_cluster_specifier_plugin", deny, oneOrSeveral},
@@ -29,7 +29,6 @@ var routeActionFields = message{"envoy.config.route.v3.RouteAction", map[protowi
 
 	42: {"flush_timeout", skip, ""}, 40: {"early_data_policy", skip, ""},
 	14: {"include_vh_rate_limits", skip, ""}, // there are none
-	15: {"hash_policy", skip, ""},            // of balancers that a cluster is refused for
 	23: {"max_grpc_timeout", skip, ""},       // the caller's deadline always counts
 	31: {"max_internal_redirects", skip, ""}, // there are none
 }}
@@ -81,6 +80,8 @@ func (r *Route) action(b []byte) error {
 				longest, err = duration(v.b)
 				return err
 			})
+		case 15:
+			err = r.hash(v.b)
 		case 9:
 			err = r.retry(v.b)
 		}

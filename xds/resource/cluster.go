@@ -17,10 +17,11 @@ var clusterFields = message{"envoy.config.cluster.v3.Cluster", map[protowire.Num
 	25: {"metadata", msg, ""}, 29: {"common_http_protocol_options", msg, ""},
 	36: {"typed_extension_protocol_options", msgs, ""},
 	14: {"http2_protocol_options", msg, ""}, 26: {"protocol_selection", num, ""},
+	27: {"common_lb_config", msg, ""}, 23: {"ring_hash_lb_config", msg, ""}, 52: {"maglev_lb_config", msg, ""},
+	37: {"least_request_lb_config", msg, ""}, 56: {"round_robin_lb_config", msg, ""},
 
 	38: {"cluster_type", deny, "type EDS"}, 33: {"load_assignment", deny, "type EDS"},
 	41: {"load_balancing_policy", deny, "lb_policy"}, 22: {"lb_subset_config", deny, ""},
-	23: {"ring_hash_lb_config", deny, balancerWords}, 52: {"maglev_lb_config", deny, balancerWords},
 	34: {"original_dst_lb_config", deny, balancerWords}, 8: {"health_checks", deny, ""},
 	24: {"transport_socket", deny, ""}, 43: {"transport_socket_matches", deny, ""},
 	59: {"transport_socket_matcher", deny, ""}, 21: {"upstream_bind_config", deny, ""},
@@ -39,7 +40,6 @@ var clusterFields = message{"envoy.config.cluster.v3.Cluster", map[protowire.Num
 	55: {"typed_dns_resolver_config", skip, ""}, 54: {"wait_for_warm_on_init", skip, ""},
 	19: {"outlier_detection", skip, ""}, // the breaker of each endpoint does its work
 	20: {"cleanup_interval", skip, ""},
-	37: {"least_request_lb_config", skip, ""}, 56: {"round_robin_lb_config", skip, ""}, 27: {"common_lb_config", skip, ""},
 	31: {"close_connections_on_host_health_failure", skip, ""}, 32: {"ignore_health_on_host_removal", skip, ""},
 	50: {"preconnect_policy", skip, ""},
 }}
@@ -62,13 +62,10 @@ var thresholdsFields = message{"envoy.config.cluster.v3.CircuitBreakers.Threshol
 
 // Enum values of Cluster.
 const (
-	discoveryEDS   = 3
-	lbRoundRobin   = 0
-	lbLeastRequest = 1
-
+	discoveryEDS       = 3
 	downstreamProtocol = 1
 
-	balancerWords = "ROUND_ROBIN or LEAST_REQUEST"
+	balancerWords = "ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM or MAGLEV"
 )
 
 // DefaultBreaker and DefaultBudget are in force where a control plane does not
@@ -92,7 +89,7 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	}
 	// Envoy's default for connect_timeout is 5 s, for the protocol HTTP/1.1.
 	c := &Cluster{Name: name, EDSName: name, ConnectTimeout: 5 * time.Second, Protocol: ProtocolHTTP1,
-		Balancer: "round_robin", Breaker: DefaultBreaker(), Budget: DefaultBudget()}
+		Balancer: "round_robin", Balancing: DefaultBalancing(), Breaker: DefaultBreaker(), Budget: DefaultBudget()}
 	if err := c.decode(b); err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
@@ -114,13 +111,11 @@ func (c *Cluster) decode(b []byte) error {
 		case 4:
 			c.ConnectTimeout, err = positive(v.b)
 		case 6:
-			switch v.n {
-			case lbRoundRobin:
-			case lbLeastRequest:
-				c.Balancer = "least_request"
-			default:
+			if c.Balancer = lbPolicy(v.n); c.Balancer == "" {
 				err = fmt.Errorf("%d is not supported, want %s", v.n, balancerWords)
 			}
+		case 23, 27, 37, 52, 56:
+			err = c.Balancing.decode(n, v.b)
 		case 10:
 			err = c.limits(v.b)
 		case 25:
@@ -149,6 +144,9 @@ func (c *Cluster) decode(b []byte) error {
 		return in("type", fmt.Errorf("%d is not supported, want EDS", discovery))
 	case !eds:
 		return in("eds_cluster_config", errors.New("missing, want eds_config "+adsOrSelf))
+	}
+	if r := c.Balancing.Ring; r.Min > r.Max {
+		return in("ring_hash_lb_config", fmt.Errorf("minimum_ring_size is %d, want at most maximum_ring_size, which is %d", r.Min, r.Max))
 	}
 	if own.balancer != "" {
 		c.Balancer = own.balancer
@@ -225,7 +223,15 @@ func (c *Cluster) metadata(b []byte) (o own, err error) {
 		return o, err
 	}
 	const most = 1 << 20
-	d.text("balancer", &o.balancer, "peak_ewma", "least_request", "round_robin")
+	d.text("balancer", &o.balancer, Balancers()...)
+	d.integer("subset", &c.Balancing.Subset, MaxEndpoints)
+	d.object("reports", func(d *dict) {
+		r := &c.Balancing.Reports
+		d.duration("blackout", &r.Blackout)
+		d.duration("expiration", &r.Expiration)
+		d.duration("update", &r.Update)
+		d.number("errorPenalty", &r.ErrorPenalty, 0, 1000)
+	})
 	d.text("protocol", &o.protocol, "tcp")
 	d.object("breaker", func(d *dict) {
 		d.boolean("disabled", &c.Breaker.Disabled)

@@ -17,14 +17,13 @@ var assignmentFields = message{"envoy.config.endpoint.v3.ClusterLoadAssignment",
 
 var assignmentPolicyFields = message{"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", map[protowire.Number]field{
 	2: {"drop_overloads", deny, ""}, 6: {"weighted_priority_health", off, ""},
-	3: {"overprovisioning_factor", skip, ""}, 4: {"endpoint_stale_after", skip, ""}, // what is known stays in force
+	3: {"overprovisioning_factor", msg, ""}, 4: {"endpoint_stale_after", skip, ""}, // what is known stays in force
 }}
 
 var localityEndpointsFields = message{"envoy.config.endpoint.v3.LocalityLbEndpoints", map[protowire.Number]field{
 	1: {"locality", msg, ""}, 2: {"lb_endpoints", msgs, ""}, 5: {"priority", num, ""},
 	7: {"load_balancer_endpoints", deny, "lb_endpoints"}, 8: {"leds_cluster_locality_config", deny, "lb_endpoints"},
-	// Endpoints are chosen by their own weight, whatever their locality.
-	3: {"load_balancing_weight", skip, ""}, 6: {"proximity", skip, ""}, 9: {"metadata", skip, ""},
+	3: {"load_balancing_weight", msg, ""}, 6: {"proximity", skip, ""}, 9: {"metadata", skip, ""},
 }}
 
 var localityFields = message{"envoy.config.core.v3.Locality", map[protowire.Number]field{
@@ -90,7 +89,14 @@ func (e *Endpoints) decode(b []byte) error {
 				weight += uint64(ep.Weight)
 			}
 		case 4:
-			return assignmentPolicyFields.walk(v.b, func(protowire.Number, value) error { return nil })
+			return assignmentPolicyFields.walk(v.b, func(_ protowire.Number, v value) error {
+				factor, err := wrapped32(v.b)
+				if err == nil && factor == 0 {
+					err = errors.New("0 is not valid, want at least 1")
+				}
+				e.Overprovisioning = float64(factor) / 100
+				return err
+			})
 		}
 		return nil
 	})
@@ -112,6 +118,7 @@ func (e *Endpoints) decode(b []byte) error {
 func (e *Endpoints) locality(b []byte, taken map[netip.AddrPort]bool) (priority uint32, err error) {
 	from := len(e.Endpoints)
 	var region, zone string
+	var weight uint32
 	err = localityEndpointsFields.walk(b, func(n protowire.Number, v value) (err error) {
 		switch n {
 		case 1:
@@ -136,6 +143,8 @@ func (e *Endpoints) locality(b []byte, taken map[netip.AddrPort]bool) (priority 
 			}
 			taken[ep.Addr] = true
 			e.Endpoints = append(e.Endpoints, ep)
+		case 3:
+			weight, err = wrapped32(v.b)
 		case 5:
 			if v.n > 128 {
 				return fmt.Errorf("%d is not valid, want 0..128", v.n)
@@ -146,7 +155,7 @@ func (e *Endpoints) locality(b []byte, taken map[netip.AddrPort]bool) (priority 
 	})
 	for i := range e.Endpoints[from:] {
 		ep := &e.Endpoints[from+i]
-		ep.Region, ep.Zone, ep.Priority = region, zone, priority
+		ep.Region, ep.Zone, ep.Priority, ep.LocalityWeight = region, zone, priority, weight
 	}
 	return priority, err
 }
@@ -172,6 +181,7 @@ func (ep *Endpoint) decode(b []byte) error {
 				return err
 			}
 			d.text("id", &ep.ID)
+			d.second("startedAt", &ep.Started)
 			err = ours(d.done())
 		case 4:
 			if ep.Weight, err = wrapped32(v.b); err == nil && ep.Weight == 0 {

@@ -19,7 +19,7 @@ var httpOptionsFields = message{httpOptionsName, map[protowire.Number]field{
 	9: {"request_mirror_policies", deny, ""}, 11: {"retry_policy", deny, "it on the routes"},
 
 	8:  {"outlier_detection", skip, ""}, // as on the cluster
-	10: {"hash_policy", skip, ""},       // of balancers that a cluster is refused for
+	10: {"hash_policy", skip, ""},       // the route's counts
 }}
 
 var explicitFields = message{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", map[protowire.Number]field{

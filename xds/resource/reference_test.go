@@ -39,7 +39,7 @@ func TestReference(t *testing.T) {
 			title    string
 			verdicts []verdict
 		}{
-			{"Read", []verdict{num, nums, text, texts, msg, msgs}},
+			{"Read", []verdict{num, nums, float, text, texts, msg, msgs}},
 			{"Only false or 0", []verdict{off, zero}},
 			{"Passed over", []verdict{skip}},
 			{"Refused", []verdict{deny, denyText}},

@@ -146,7 +146,7 @@ func TestRefusedClusters(t *testing.T) {
 		}, "type: 0 is not supported, want EDS"},
 		"no eds":   {func(c *clusterv3.Cluster) { c.EdsClusterConfig = nil }, "eds_cluster_config: missing"},
 		"eds else": {func(c *clusterv3.Cluster) { c.EdsClusterConfig.EdsConfig = &corev3.ConfigSource{} }, "eds_config: missing, want ads or self"},
-		"random":   {func(c *clusterv3.Cluster) { c.LbPolicy = clusterv3.Cluster_RANDOM }, "lb_policy: 3 is not supported, want ROUND_ROBIN or LEAST_REQUEST"},
+		"provided": {func(c *clusterv3.Cluster) { c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED }, "lb_policy: 6 is not supported, want ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM or MAGLEV"},
 		"timeout":  {func(c *clusterv3.Cluster) { c.ConnectTimeout = durationpb.New(0) }, "connect_timeout: 0s is not valid"},
 		"tls":      {func(c *clusterv3.Cluster) { c.TransportSocket = &corev3.TransportSocket{Name: "tls"} }, "transport_socket: not supported"},
 		"options": {func(c *clusterv3.Cluster) {

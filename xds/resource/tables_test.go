@@ -21,7 +21,10 @@ var tables = []*message{
 	&listenerFields, &apiListenerFields, &hcmFields, &rdsFields, &httpFilterFields,
 	&routeConfigFields, &virtualHostFields, &routeFields, &routeMatchFields, &routeActionFields,
 	&maxStreamFields, &weightedFields, &clusterWeightFields, &retryFields, &backOffFields, &predicateFields,
+	&hashPolicyFields, &hashHeaderFields, &hashCookieFields, &hashConnectionFields, &hashQueryFields,
 	&clusterFields, &edsFields, &breakersFields, &thresholdsFields,
+	&commonLBFields, &zoneAwareFields, &consistentFields, &ringHashFields, &maglevFields,
+	&roundRobinFields, &leastRequestFields, &slowStartFields, &runtimeDoubleFields, &percentFields,
 	&httpOptionsFields, &explicitFields, &downstreamFields, &http2Fields, &commonHTTPFields,
 	&assignmentFields, &assignmentPolicyFields, &localityEndpointsFields, &localityFields,
 	&lbEndpointFields, &endpointFields, &addressFields, &socketAddressFields,
@@ -82,6 +85,8 @@ func readable(v verdict, fd protoreflect.FieldDescriptor) bool {
 		return number && !many
 	case nums:
 		return number && many
+	case float:
+		return fd.Kind() == protoreflect.DoubleKind && !many
 	case text:
 		return str && !many
 	case texts:

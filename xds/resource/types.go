@@ -200,7 +200,10 @@ type Endpoint struct {
 	Priority uint32
 	Region   string
 	Zone     string
-	Health   Health
+	// LocalityWeight is LocalityLbEndpoints.load_balancing_weight, of all the
+	// endpoints of the locality together; 0 is not said.
+	LocalityWeight uint32
+	Health         Health
 	// Started is when the instance began to take calls, in seconds since 1970
 	// (metadata field startedAt); 0 is not known.
 	Started int64

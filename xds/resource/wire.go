@@ -27,6 +27,7 @@ const (
 	zero                    // enum or number: accepted when 0
 	num                     // used: a varint
 	nums                    // used: repeated varints, packed or not
+	float                   // used: a double; n is its bits
 	text                    // used: a string
 	texts                   // used: repeated strings
 	msg                     // used: a message or bytes
@@ -47,7 +48,7 @@ type message struct {
 	fields map[protowire.Number]field
 }
 
-// A value is a field's content: n of a varint, b of everything else. b aliases
+// A value is a field's content: n of a varint or a double, b of everything else. b aliases
 // the message's bytes.
 type value struct {
 	n uint64
@@ -106,6 +107,8 @@ func (m *message) walk(b []byte, visit func(protowire.Number, value) error) erro
 		switch typ {
 		case protowire.VarintType:
 			v.n, _ = protowire.ConsumeVarint(body)
+		case protowire.Fixed64Type:
+			v.n, _ = protowire.ConsumeFixed64(body)
 		case protowire.BytesType:
 			v.b, _ = protowire.ConsumeBytes(body)
 		}
@@ -163,6 +166,8 @@ func (f field) check(typ protowire.Type, v value) error {
 		fits = typ == protowire.VarintType
 	case num:
 		fits = typ == protowire.VarintType
+	case float:
+		fits = typ == protowire.Fixed64Type
 	case nums:
 		fits = typ == protowire.VarintType || typ == protowire.BytesType
 	case text, texts:
