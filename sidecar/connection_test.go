@@ -134,9 +134,12 @@ func reset(c *net.TCPConn) {
 // A process that is gone looks so through a sidecar before it, or a kernel that
 // goes on accepting.
 func TestTakenAndDropped(t *testing.T) {
-	c := newCarrier(t, nil, backend(t, reset))
+	c := newCarrier(t, nil, backend(t, func(c *net.TCPConn) {
+		_, _ = c.Read(make([]byte, 1)) // connected, and not earlier
+		reset(c)
+	}))
 	for range 2 {
-		near, wait := c.carry(t, "")
+		near, wait := c.carry(t, "x")
 		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%v", err)
 		}
