@@ -264,6 +264,12 @@ func (s *snapshot) onEndpoints(cluster string, eps *resource.Endpoints) {
 	}
 }
 
+// busy reports whether calls or connections are under way, which endpoints
+// known anew would not be charged for.
+func (k *known) busy() bool {
+	return slices.ContainsFunc(k.Routes, func(r *call.Route) bool { return r.Service.Busy() })
+}
+
 // sweepMinute ends the subscriptions of authorities that are not called any more.
 func (s *snapshot) sweepMinute() {
 	minute := s.minute.Add(1)
@@ -274,7 +280,7 @@ func (s *snapshot) sweepMinute() {
 	}
 	var next map[string]*known
 	for name, k := range *s.hosts.Load() {
-		if minute-k.used.Load() < forgetAfter {
+		if minute-k.used.Load() < forgetAfter || k.busy() {
 			continue
 		}
 		if next == nil {

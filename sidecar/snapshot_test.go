@@ -152,6 +152,13 @@ func TestForgetsWhatIsNotCalled(t *testing.T) {
 	if (*s.hosts.Load())["checkout"] == nil {
 		t.Fatal("forgotten although it was called")
 	}
+	open := s.stats.Client("default/checkout:8080").TCP()
+	open.Begin()
+	s.sweepMinute()
+	if (*s.hosts.Load())["checkout"] == nil {
+		t.Error("forgotten although a connection is open")
+	}
+	open.End(stats.ErrNone, time.Hour)
 	s.sweepMinute()
 	if (*s.hosts.Load())["checkout"] != nil {
 		t.Error("not forgotten")

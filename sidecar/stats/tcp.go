@@ -24,6 +24,12 @@ func (s *Service) TCP() *TCP {
 	return s.tcp.Load()
 }
 
+// Busy reports whether a call to the service, or a connection, is under way.
+func (s *Service) Busy() bool {
+	t := s.tcp.Load()
+	return s.Active.Value() > 0 || t != nil && t.active.Value() > 0
+}
+
 // Begin counts a connection, which End follows exactly once.
 func (t *TCP) Begin() {
 	t.begun.Inc()
