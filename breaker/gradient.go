@@ -33,6 +33,7 @@ type gradient struct {
 	limit    float64
 	baseline float64 // ns; 0: not known
 	spread   float64 // the standard deviation that goes with it
+	known    float64 // samples that they are made of
 	growth   float64 // what the next window without congestion adds
 
 	n, sum, squares float64 // latencies of this window
@@ -56,6 +57,7 @@ type window struct {
 
 	latency, err float64 // mean and its standard error, ns
 	spread       float64 // standard deviation, ns
+	samples      float64
 	rate         float64 // ends a ns
 }
 
@@ -74,7 +76,7 @@ const (
 	wantedError = 0.1 // of a mean, before its window closes
 	longest     = 30  // windows of the least length that one may last for that
 	fewest      = 10  // samples, however long it takes
-	clip        = 10  // a sample counts as at most so many baselines
+	clip        = 100 // a sample counts as at most so many baselines
 	firstGap    = int64(1e9)
 	costless    = 0.85 // a probe whose throughput stays above this has cost nothing
 )
@@ -138,7 +140,7 @@ func (g *gradient) close(w window) {
 		return
 	}
 	w.latency, w.err = g.mean()
-	w.spread = w.err * math.Sqrt(g.n)
+	w.spread, w.samples = w.err*math.Sqrt(g.n), g.n
 	w.rate = float64(w.done) / float64(w.now-g.since)
 	g.reset(w.now)
 	switch {
@@ -156,13 +158,14 @@ func (g *gradient) reset(now int64) {
 	g.n, g.sum, g.squares, g.since = 0, 0, 0, now
 }
 
-// learn moves the baseline towards what was seen without pressure.
+// learn moves the baseline towards what was seen without pressure: the mean of
+// all at first, later a fifth of the way. A window of few samples moves it
+// little.
 func (g *gradient) learn(w window) {
-	if g.baseline == 0 {
-		g.baseline, g.spread = w.latency, w.spread
-	}
-	g.baseline += 0.2 * (w.latency - g.baseline)
-	g.spread += 0.2 * (w.spread - g.spread)
+	g.known = min(g.known, 4*w.samples) + w.samples
+	part := w.samples / g.known
+	g.baseline += part * (w.latency - g.baseline)
+	g.spread += part * (w.spread - g.spread)
 }
 
 func (g *gradient) move(w window) {
