@@ -28,15 +28,14 @@ import (
 type Gate struct {
 	limit   *Adaptive
 	waiting atomic.Int64 // queued, and those about to be
-	busy    atomic.Bool  // the queue is standing or the cutoff is in force
+	since   atomic.Int64 // when a queue began to stand or the cutoff to cut; 0: not now
 
 	mu      sync.Mutex // guards what follows; held for no call of others
 	cfg     GateConfig
 	queue   waiters
 	cutoff  cutoff
 	tickAt  int64
-	emptied bool  // the queue was empty at some time since the last tick
-	since   int64 // when the overload began; 0: there is none
+	emptied bool // the queue was empty at some time since the last tick
 	shed    [ShedDeadline + 1]uint64
 	waits   [2]int64 // admitted after waiting: how many, ns in all
 }
@@ -68,7 +67,7 @@ func NewGate(limit *Adaptive, cfg GateConfig) *Gate {
 
 // Enter asks for admission. The list is of other calls, decided by the way.
 func (g *Gate) Enter(now int64, w *Waiter) (Verdict, *Waiter) {
-	if !g.busy.Load() && g.waiting.Load() == 0 && g.limit.Acquire() {
+	if g.since.Load() == 0 && g.waiting.Load() == 0 && g.limit.Acquire() {
 		return Admitted, nil
 	}
 	g.mu.Lock()
@@ -257,12 +256,11 @@ func (g *Gate) tick(now int64) {
 	over := top >= 0 || g.cutoff.share > 0
 	switch {
 	case !over:
-		g.since = 0
-	case g.since == 0:
-		g.since = now
+		g.since.Store(0)
+	case g.since.Load() == 0:
+		g.since.Store(now)
 	}
 	g.emptied = g.queue.n == 0
-	g.busy.Store(g.since != 0)
 }
 
 func (g *Gate) count(v Verdict) {
@@ -289,6 +287,6 @@ func (g *Gate) Stats() GateStats {
 	return GateStats{
 		Limit: g.limit.Limit(), InFlight: g.limit.InFlight(),
 		Waiting: g.queue.n, Waited: g.waits[0], Wait: time.Duration(g.waits[1]),
-		Shed: g.shed, Overloaded: g.since != 0, Cutoff: g.cutoff.share,
+		Shed: g.shed, Overloaded: g.since.Load() != 0, Cutoff: g.cutoff.share,
 	}
 }

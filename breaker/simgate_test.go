@@ -31,9 +31,12 @@ type gatedCall struct {
 	done func(ok bool) // may be nil
 }
 
-// offer makes a call.
-func (g *gated) offer(p Priority, done func(bool)) {
+// offer makes a call without a deadline.
+func (g *gated) offer(p Priority, done func(bool)) { g.offerUntil(p, 0, done) }
+
+func (g *gated) offerUntil(p Priority, deadline int64, done func(bool)) {
 	c := &gatedCall{came: g.now, done: done}
+	c.Deadline = deadline
 	c.Priority, c.Cohort, c.Owner = p, uint8(g.rng.Uint32()), c
 	if g.now >= g.from {
 		g.offered[p.level()]++
