@@ -11,7 +11,7 @@ import (
 type Backend struct {
 	Key    ServiceKey
 	Policy Policy
-	// Endpoints are in order of locality and address, each address once.
+	// Endpoints are in order of priority, locality and address, each address once.
 	Endpoints []Endpoint
 }
 
@@ -20,9 +20,14 @@ type Endpoint struct {
 	Addr   netip.AddrPort
 	ID     string // the instance's name; may be empty
 	Weight uint32 // at least 1
-	Region string
-	Zone   string
-	Health Health // Healthy or Draining
+	// Priority 0 is the most preferred.
+	Priority uint32
+	Region   string
+	Zone     string
+	Health   Health // Healthy or Draining
+	// Started is when the instance began to take calls, in seconds since 1970;
+	// 0 is not known.
+	Started int64
 }
 
 // Service returns one port of a service; false if callers may not name it.
@@ -46,12 +51,12 @@ func (s *State) Service(k ServiceKey) (Backend, bool) {
 		}
 		claimed[addr] = true
 		if i.takesCalls() {
-			b.Endpoints = append(b.Endpoints, Endpoint{Addr: addr, ID: i.ID, Weight: i.Weight, Region: i.Region, Zone: i.Zone})
+			b.Endpoints = append(b.Endpoints, Endpoint{Addr: addr, ID: i.ID, Weight: i.Weight, Region: i.Region, Zone: i.Zone, Started: i.ReadySince})
 		}
 	}
 	b.Endpoints = append(b.Endpoints, svc.sliceEndpoints(k.Port, claimed)...)
 	slices.SortFunc(b.Endpoints, func(a, b Endpoint) int {
-		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), a.Addr.Compare(b.Addr))
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), a.Addr.Compare(b.Addr))
 	})
 	return b, true
 }
@@ -81,7 +86,7 @@ func (svc *service) sliceEndpoints(port uint16, claimed map[netip.AddrPort]bool)
 			if e.Health == Unready || claimed[addr] {
 				continue
 			}
-			endpoint := Endpoint{Addr: addr, ID: e.ID, Weight: s.Weight, Zone: e.Zone, Health: e.Health}
+			endpoint := Endpoint{Addr: addr, ID: e.ID, Weight: s.Weight, Priority: s.Priority, Zone: e.Zone, Health: e.Health}
 			if j, double := at[addr]; !double {
 				at[addr] = len(out)
 				out = append(out, endpoint)

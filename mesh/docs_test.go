@@ -34,7 +34,7 @@ func TestReferenceExamples(t *testing.T) {
 	}
 	// The error that the reference quotes is the one that is given.
 	bad := strings.Repeat("\n", 5) + "apiVersion: meshd.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: checkout, namespace: shop}\n" +
-		"spec:\n  targetRefs:\n  - {kind: Service, name: checkout}\n  balancer: random\n"
+		"spec:\n  targetRefs:\n  - {kind: Service, name: checkout}\n  balancer: fastest\n"
 	_, errs := Parse("shop.yaml", []byte(bad))
 	if len(errs) != 1 || !strings.Contains(string(doc), "    "+errs[0].Error()+"\n") {
 		t.Errorf("the reference does not quote %v", errs)

@@ -23,13 +23,14 @@ type PolicyTarget struct {
 // immutable.
 type Policy struct {
 	// Protocol is what the Service's port says; no TrafficPolicy sets it.
-	Protocol Protocol
-	Balancer string // peak_ewma, least_request or round_robin
-	Timeout  Timeout
-	Retry    Retry
-	Breaker  Breaker
-	Limits   Limits
-	Headers  Headers
+	Protocol  Protocol
+	Balancer  string // one of balancers
+	Balancing Balancing
+	Timeout   Timeout
+	Retry     Retry
+	Breaker   Breaker
+	Limits    Limits
+	Headers   Headers
 	// TraceRatio of calls is sampled where the caller has not decided;
 	// negative: as the sidecar is set.
 	TraceRatio float64
@@ -86,7 +87,6 @@ type Headers struct {
 
 // What is accepted where a word is.
 var (
-	balancers    = []string{"peak_ewma", "least_request", "round_robin"}
 	forwarded    = []string{"none", "x-forwarded", "rfc7239"}
 	retryReasons = []string{
 		"connect-failure", "refused-stream", "reset", "502", "503", "504",
@@ -100,8 +100,8 @@ var (
 // DefaultPolicy is the policy of a service that no TrafficPolicy names.
 func DefaultPolicy() Policy {
 	return Policy{
-		Balancer: "peak_ewma",
-		Timeout:  Timeout{Request: 15 * time.Second, Connect: time.Second, Idle: 90 * time.Second},
+		Balancer: "peak_ewma", Balancing: defaultBalancing(),
+		Timeout: Timeout{Request: 15 * time.Second, Connect: time.Second, Idle: 90 * time.Second},
 		Retry: Retry{
 			Attempts: 2, When: slices.Clone(defaultReasons),
 			BackoffBase: 10 * time.Millisecond, BackoffMax: 250 * time.Millisecond,

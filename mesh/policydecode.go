@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -22,9 +23,8 @@ func decodeTrafficPolicy(meta Meta, root value) Object {
 	specSeen := false
 	t.decode(root, isName, nameForm, fields{"spec": func(v value) {
 		specSeen = true
-		v.fields(fields{
+		table := fields{
 			"targetRefs": t.decodeTargets,
-			"balancer":   oneOf(&p.Balancer, balancers...),
 			"timeout":    p.Timeout.decode,
 			"retry":      p.Retry.decode,
 			"breaker":    p.Breaker.decode,
@@ -41,7 +41,10 @@ func decodeTrafficPolicy(meta Meta, root value) Object {
 			"tracing": func(v value) {
 				v.fields(fields{"ratio": number(&p.TraceRatio, 0, 1)})
 			},
-		})
+		}
+		maps.Copy(table, p.Balancing.fields(&p.Balancer))
+		v.fields(table)
+		p.Balancing.check(v, p.Balancer)
 		if len(nodesOf(v.n, "targetRefs")) == 0 {
 			v.missing("targetRefs", "at least one {kind: Service, name: NAME}")
 		}

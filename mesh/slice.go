@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
@@ -15,6 +16,11 @@ const ServiceNameLabel = "kubernetes.io/service-name"
 // 1 by default; Kubernetes has no field for it.
 const WeightAnnotation = "meshd.io/weight"
 
+// PriorityAnnotation on an EndpointSlice is the priority of each of its
+// endpoints, 0 by default, which is the most preferred: the others are used as
+// far as those of lower number are not fit.
+const PriorityAnnotation = "meshd.io/priority"
+
 // maxWeight keeps the sum of a locality's weights, which is what xDS bounds,
 // below 2^32 for 400,000 endpoints.
 const maxWeight = 10_000
@@ -27,6 +33,7 @@ type EndpointSlice struct {
 	Endpoints []SliceEndpoint
 	Ports     []SlicePort
 	Weight    uint32
+	Priority  uint32
 }
 
 // A SliceEndpoint is one of endpoints.
@@ -91,6 +98,13 @@ func decodeEndpointSlice(meta Meta, root value) Object {
 			metadata.at("annotations").at(WeightAnnotation).refuse(`a whole number from "1" to "10000"`)
 		}
 		s.Weight = uint32(n)
+	}
+	if p, ok := annotations[PriorityAnnotation]; ok {
+		n, err := strconv.ParseUint(p, 10, 32)
+		if err != nil || n > maxPriority {
+			metadata.at("annotations").at(PriorityAnnotation).refuse(fmt.Sprintf(`a whole number from "0" to "%d"`, maxPriority))
+		}
+		s.Priority = uint32(n)
 	}
 	return s
 }

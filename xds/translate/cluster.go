@@ -16,10 +16,6 @@ import (
 // stream.
 func Cluster(b mesh.Backend) *anypb.Any {
 	p := &b.Policy
-	lb := clusterv3.Cluster_LEAST_REQUEST
-	if p.Balancer == "round_robin" {
-		lb = clusterv3.Cluster_ROUND_ROBIN
-	}
 	fields := map[string]any{
 		"balancer": p.Balancer,
 		"breaker": map[string]any{
@@ -40,16 +36,26 @@ func Cluster(b mesh.Backend) *anypb.Any {
 	if p.Protocol == mesh.ProtocolTCP {
 		fields["protocol"] = "tcp"
 	}
-	return serialise(&clusterv3.Cluster{
+	if p.Balancing.Subset > 0 {
+		fields["subset"] = p.Balancing.Subset
+	}
+	if r := &p.Balancing.Reports; p.Balancer == "weighted_round_robin" {
+		fields["reports"] = map[string]any{
+			"blackout": r.Blackout.String(), "expiration": r.Expiration.String(),
+			"update": r.Update.String(), "errorPenalty": r.ErrorPenalty,
+		}
+	}
+	c := &clusterv3.Cluster{
 		Name:                          b.Key.String(),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:              &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		ConnectTimeout:                durationpb.New(p.Timeout.Connect),
-		LbPolicy:                      lb,
 		CircuitBreakers:               circuitBreakers(p),
 		TypedExtensionProtocolOptions: protocolOptions(p.Protocol),
 		Metadata:                      metadata(fields),
-	})
+	}
+	balance(c, p)
+	return serialise(c)
 }
 
 // circuitBreakers are the caps. Connections are counted by endpoint, which is

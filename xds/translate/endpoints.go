@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"time"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -10,17 +12,23 @@ import (
 )
 
 // Endpoints is the ClusterLoadAssignment of a service: a locality for each
-// region and zone, all of priority 0, in the order of b.Endpoints. A locality
+// priority, region and zone, in the order of b.Endpoints. Priorities are
+// numbered without gaps, as xDS wants them. A locality
 // weighs what those of its endpoints weigh that take new calls, so that gRPC,
 // which chooses the locality first, spreads calls as if there were none.
 func Endpoints(b mesh.Backend) *anypb.Any {
 	var localities []*endpointv3.LocalityLbEndpoints
 	var last *endpointv3.LocalityLbEndpoints
+	var priority uint32
 	for i := range b.Endpoints {
 		e := &b.Endpoints[i]
+		if i > 0 && e.Priority != b.Endpoints[i-1].Priority {
+			last, priority = nil, priority+1
+		}
 		if last == nil || last.Locality.Region != e.Region || last.Locality.Zone != e.Zone {
 			last = &endpointv3.LocalityLbEndpoints{
 				Locality:            &corev3.Locality{Region: e.Region, Zone: e.Zone},
+				Priority:            priority,
 				LoadBalancingWeight: wrapperspb.UInt32(0),
 			}
 			localities = append(localities, last)
@@ -51,8 +59,15 @@ func endpoint(e *mesh.Endpoint) *endpointv3.LbEndpoint {
 	if e.Health == mesh.Draining {
 		out.HealthStatus = corev3.HealthStatus_DRAINING
 	}
+	fields := map[string]any{}
 	if e.ID != "" {
-		out.Metadata = metadata(map[string]any{"id": e.ID})
+		fields["id"] = e.ID
+	}
+	if e.Started > 0 {
+		fields["startedAt"] = time.Unix(e.Started, 0).UTC().Format(time.RFC3339)
+	}
+	if len(fields) > 0 {
+		out.Metadata = metadata(fields)
 	}
 	return out
 }

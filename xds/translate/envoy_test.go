@@ -41,6 +41,9 @@ func TestEnvoy(t *testing.T) {
 		names = append(names, s.name)
 		objects = append(objects, fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {ports: [{port: 80, appProtocol: %q}]}}", s.name, s.appProtocol))
 	}
+	for name, b := range balanced {
+		objects = append(objects, fmt.Sprintf("{apiVersion: meshd.io/v1alpha1, kind: TrafficPolicy, metadata: {name: %s}, spec: {targetRefs: [{kind: Service, name: %[1]s}], %s}}", name, b.spec))
+	}
 	state := meshOf(t, strings.Join(objects, "\n---\n"), names, netip.MustParseAddrPort(backend.Listener.Addr().String()))
 	srv := server.New(server.Config{Cache: stateCache(state)})
 	xds := serve(t, func(g *grpc.Server) { srv.Register(g) })
@@ -68,6 +71,15 @@ func TestEnvoy(t *testing.T) {
 			})
 		}
 	}
+	dump, err := get(t, readAdmin(t, admin)+"/config_dump", "HTTP/1.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range balanced {
+		if b.envoy != "" && !strings.Contains(dump, fmt.Sprintf("%q: %q", "lb_policy", b.envoy)) {
+			t.Errorf("%s: Envoy has no cluster of %s", name, b.envoy)
+		}
+	}
 	for _, c := range srv.Clients() {
 		if c.Nacked > 0 {
 			t.Errorf("%s refused: %s", c.ID, c.LastNack)
@@ -82,6 +94,21 @@ var spoken = []struct{ name, appProtocol, overHTTP1, overHTTP2 string }{
 	{"http1", "http", "HTTP/1.1", "HTTP/1.1"},
 	{"grpc", "grpc", "HTTP/2.0", "HTTP/2.0"},
 	{"tcp", "tcp", "HTTP/1.1", "HTTP/2.0"},
+	{"ring", "", "HTTP/1.1", "HTTP/2.0"},
+	{"maglev", "", "HTTP/1.1", "HTTP/2.0"},
+	{"random", "", "HTTP/1.1", "HTTP/2.0"},
+	{"weighted", "", "HTTP/1.1", "HTTP/2.0"},
+	{"plain", "", "HTTP/1.1", "HTTP/2.0"},
+}
+
+// balanced are the policies of some of them, and the policy that Envoy then says it has.
+var balanced = map[string]struct{ spec, envoy string }{
+	"ring": {`balancer: ring_hash, hash: {by: [{header: x-user, terminal: true}, {cookie: {name: s, ttl: 1h, path: /}}, {query: q}, {sourceAddress: true}, {path: true}],
+		loadFactor: 1.5, ringSize: {min: 100, max: 2000}}`, "RING_HASH"},
+	"maglev":   {"balancer: maglev, hash: {by: [{path: true}], tableSize: 251}, locality: {zoneAware: false}", "MAGLEV"},
+	"random":   {"balancer: random, panicThreshold: 0", "RANDOM"},
+	"weighted": {"balancer: weighted_round_robin, slowStart: {window: 1m, aggression: 2, minWeight: 0.07}, subset: 3", ""},
+	"plain":    {"balancer: least_request, slowStart: {window: 0s}", "LEAST_REQUEST"},
 }
 
 func findEnvoy(t *testing.T) string {
@@ -188,6 +215,15 @@ static_resources:
 		fmt.Fprintf(&b, "  - name: %s\n    address: {socket_address: {address: 127.0.0.1, port_value: 0}}\n    filter_chains:\n    - filters:%s", s.name, filter)
 	}
 	return b.String()
+}
+
+func readAdmin(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // listenersOf asks Envoy where its listeners are.

@@ -40,6 +40,7 @@ func Route(b mesh.Backend) *anypb.Any {
 					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name},
 					Timeout:          durationpb.New(timeout(p)), // absent would be 15 s, 0 is none
 					RetryPolicy:      retryPolicy(p),
+					HashPolicy:       hashPolicies(p),
 				}},
 				Metadata: metadata(fields),
 			}},

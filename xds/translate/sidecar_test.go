@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"reflect"
 	"testing"
@@ -36,6 +37,18 @@ func checkRoute(t *testing.T, path string, b *mesh.Backend, got *resource.Route)
 		},
 		Via: p.Headers.Via, Forwarded: forwardedNames[p.Headers.Forwarded], TraceRatio: p.TraceRatio,
 	}
+	if mesh.Hashes(p.Balancer) {
+		for _, h := range p.Balancing.Hash.By {
+			got := resource.HashPolicy{
+				Header: h.Header, Cookie: h.Cookie, Query: h.Query, SourceAddress: h.SourceAddress,
+				Generate: h.Generate, CookieTTL: h.TTL, CookiePath: h.CookiePath, Terminal: h.Terminal,
+			}
+			if h.Path {
+				got.Header = ":path"
+			}
+			want.Hash = append(want.Hash, got)
+		}
+	}
 	for _, w := range p.Retry.When {
 		want.Retry.On |= retryBits[w]
 	}
@@ -55,7 +68,7 @@ func checkCluster(t *testing.T, path string, b *mesh.Backend, got *resource.Clus
 	p, name := &b.Policy, b.Key.String()
 	none := func(n uint32) uint32 { return cmp.Or(n, math.MaxUint32) }
 	want := resource.Cluster{
-		Name: name, EDSName: name, ConnectTimeout: p.Timeout.Connect, Protocol: resource.Protocol(p.Protocol), Balancer: p.Balancer,
+		Name: name, EDSName: name, ConnectTimeout: p.Timeout.Connect, Protocol: resource.Protocol(p.Protocol), Balancer: p.Balancer, Balancing: balancingOf(p),
 		Limits:      resource.Limits{Connections: none(p.Limits.Connections), Pending: none(p.Limits.Pending), Requests: none(p.Limits.Requests)},
 		Breaker:     resource.Breaker(p.Breaker),
 		Budget:      resource.Budget(p.Retry.Budget),
@@ -66,12 +79,45 @@ func checkCluster(t *testing.T, path string, b *mesh.Backend, got *resource.Clus
 	}
 }
 
+// balancingOf is what a policy says, and the defaults for what it does not use.
+func balancingOf(p *mesh.Policy) resource.Balancing {
+	b, want := &p.Balancing, resource.DefaultBalancing()
+	want.PanicThreshold, want.Subset = b.PanicThreshold, b.Subset
+	want.Zone = resource.ZoneAware{Disabled: !b.Locality.ZoneAware, MinEndpoints: b.Locality.MinEndpoints}
+	switch p.Balancer {
+	case "ring_hash":
+		want.Ring, want.LoadFactor = resource.RingSize{Min: b.Hash.RingMin, Max: b.Hash.RingMax}, b.Hash.LoadFactor
+	case "maglev":
+		want.TableSize, want.LoadFactor = b.Hash.TableSize, b.Hash.LoadFactor
+	case "random":
+	case "weighted_round_robin":
+		want.Reports = resource.Reports(b.Reports)
+		fallthrough
+	default:
+		if b.SlowStart.Window > 0 {
+			want.SlowStart = resource.SlowStart(b.SlowStart)
+		}
+	}
+	return want
+}
+
 func checkEndpoints(t *testing.T, path string, b *mesh.Backend, got *resource.Endpoints) {
 	t.Helper()
 	want := resource.Endpoints{Cluster: b.Key.String()}
+	weights, order, ranks := map[[3]string]uint32{}, uint32(0), map[uint32]uint32{}
+	for _, e := range b.Endpoints {
+		if _, ok := ranks[e.Priority]; !ok {
+			ranks[e.Priority] = order
+			order++
+		}
+		if at := [3]string{fmt.Sprint(e.Priority), e.Region, e.Zone}; e.Health == mesh.Healthy {
+			weights[at] += e.Weight
+		}
+	}
 	for _, e := range b.Endpoints {
 		want.Endpoints = append(want.Endpoints, resource.Endpoint{
 			Addr: e.Addr, ID: e.ID, Weight: e.Weight, Region: e.Region, Zone: e.Zone, Health: resource.Health(e.Health),
+			Priority: ranks[e.Priority], LocalityWeight: max(weights[[3]string{fmt.Sprint(e.Priority), e.Region, e.Zone}], 1), Started: e.Started,
 		})
 	}
 	if !reflect.DeepEqual(*got, want) {
