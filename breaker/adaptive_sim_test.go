@@ -12,7 +12,7 @@ import (
 // A server of four, or calls of two very different kinds, cannot be filled by
 // any limit that keeps latency low; there the fixed limit is the bar.
 func TestOverload(t *testing.T) {
-	const warm, end = 10 * time.Second, 40 * time.Second
+	const warm, end, window = 10 * time.Second, 30 * time.Second, 20
 	t.Logf("%-11s %3s %5s | %8s %6s %6s | %8s %6s |", "service", "N", "load", "goodput", "p99 x", "limit", "fixed:", "p99 x")
 	for _, svc := range services {
 		for _, workers := range []int{4, 16, 64} {
@@ -26,7 +26,7 @@ func TestOverload(t *testing.T) {
 			for _, load := range []float64{0.5, 1, 2, 3} {
 				a := overload(7, workers, svc.draw, load, AdaptiveConfig{}, warm, end)
 				f := overload(7, workers, svc.draw, load, AdaptiveConfig{Min: uint32(workers), Max: uint32(workers)}, warm, end)
-				ga, gf := a.goodput(30)/peak, f.goodput(30)/peak
+				ga, gf := a.goodput(window)/peak, f.goodput(window)/peak
 				pa, pf := quantile(a.took, 0.99)/unloaded, quantile(f.took, 0.99)/unloaded
 				t.Logf("%-11s %3d %5.1f | %8.3f %6.2f %6d | %8.3f %6.2f |%s", svc.name, workers, load, ga, pa,
 					a.gate.limit.Limit(), gf, pf, a.sheds())
@@ -60,9 +60,9 @@ func TestBaselineDoesNotDrift(t *testing.T) {
 // A limit that is far too high hides the latency without waiting; probes find it.
 func TestLimitComesDown(t *testing.T) {
 	for _, svc := range services {
-		g := overload(3, 16, svc.draw, 2, AdaptiveConfig{Initial: 2000}, 0, 15*time.Second)
+		g := overload(3, 16, svc.draw, 2, AdaptiveConfig{Initial: 2000}, 0, 30*time.Second)
 		if l := g.gate.limit.law.limit; l > 64 {
-			t.Errorf("%s: limit %.0f after 15 s, of 2000 for 16 workers", svc.name, l)
+			t.Errorf("%s: limit %.0f after 30 s, of 2000 for 16 workers", svc.name, l)
 		}
 	}
 }

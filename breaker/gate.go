@@ -50,7 +50,8 @@ type GateConfig struct {
 	// Target is how long a call waits while it is standing; 0: a third of
 	// the limit's Tail, at least 1 ms.
 	Target time.Duration
-	// Interval is how long a queue may go without being empty; 0: 100 ms.
+	// Interval is how long a queue may go without being empty; 0: 100 ms, or
+	// twice the limit's Tail where that is more.
 	Interval time.Duration
 }
 
@@ -58,9 +59,6 @@ type GateConfig struct {
 func NewGate(limit *Adaptive, cfg GateConfig) *Gate {
 	if cfg.Queue == 0 {
 		cfg.Queue = 1024
-	}
-	if cfg.Interval <= 0 {
-		cfg.Interval = 100 * time.Millisecond
 	}
 	return &Gate{limit: limit, cfg: cfg, emptied: true}
 }
@@ -234,14 +232,12 @@ func (g *Gate) maxWait() int64 {
 
 // tick looks once an interval at what the queue has been like.
 func (g *Gate) tick(now int64) {
-	if g.tickAt == 0 {
-		g.tickAt = now + int64(g.cfg.Interval)
-	}
 	if now < g.tickAt {
 		return
 	}
-	quiet := now-g.tickAt >= int64(g.cfg.Interval) // nobody came in between
-	g.tickAt = now + int64(g.cfg.Interval)
+	interval := g.interval()
+	quiet := now-g.tickAt >= interval // nobody came in between
+	g.tickAt = now + interval
 	top := -1 // the highest priority that is standing
 	for i := range g.queue.lists {
 		l := &g.queue.lists[i]
@@ -261,6 +257,13 @@ func (g *Gate) tick(now int64) {
 		g.since.Store(now)
 	}
 	g.emptied = g.queue.n == 0
+}
+
+func (g *Gate) interval() int64 {
+	if g.cfg.Interval > 0 {
+		return int64(g.cfg.Interval)
+	}
+	return max(int64(100*time.Millisecond), 2*g.limit.Tail())
 }
 
 func (g *Gate) count(v Verdict) {

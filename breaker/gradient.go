@@ -71,14 +71,15 @@ const (
 )
 
 const (
-	tolerance   = 1.2
-	smoothing   = 0.4
-	wantedError = 0.1 // of a mean, before its window closes
-	longest     = 30  // windows of the least length that one may last for that
-	fewest      = 10  // samples, however long it takes
-	clip        = 100 // a sample counts as at most so many baselines
-	firstGap    = int64(1e9)
-	costless    = 0.85 // a probe whose throughput stays above this has cost nothing
+	tolerance    = 1.2
+	smoothing    = 0.4
+	wantedError  = 0.1 // of a mean, before its window closes
+	longest      = 30  // windows of the least length that one may last for that
+	longestProbe = 10
+	fewest       = 10  // samples, however long it takes
+	clip         = 100 // a sample counts as at most so many baselines
+	firstGap     = int64(1e9)
+	costless     = 0.85 // a probe whose throughput stays above this has cost nothing
 )
 
 func newGradient(cfg AdaptiveConfig) gradient {
@@ -118,8 +119,13 @@ func (g *gradient) due(now int64) bool {
 		return false
 	}
 	mean, err := g.mean()
-	return err <= wantedError*mean || age >= longest*int64(g.cfg.Window) ||
-		g.probing == noProbe && g.baseline > 0 && mean-3*err > tolerance*g.baseline
+	if g.probing == measuring {
+		return err <= wantedError*mean || age >= longestProbe*int64(g.cfg.Window)
+	}
+	if high := tolerance * g.baseline; high > 0 && (mean-3*err > high || mean+err < high) {
+		return true // no more samples are needed to know what to do
+	}
+	return err <= wantedError*mean || age >= longest*int64(g.cfg.Window)
 }
 
 func (g *gradient) mean() (mean, err float64) {
@@ -189,7 +195,12 @@ func (g *gradient) move(w window) {
 		return
 	}
 	g.growth = 1
-	g.limit += smoothing * (g.limit*(ratio-1) + room)
+	next := g.limit + smoothing*(g.limit*(ratio-1)+room)
+	if float64(w.peak) < math.Floor(g.limit) { // nobody waits because of the limit
+		g.limit = max(next, min(g.limit, float64(w.peak)))
+		return
+	}
+	g.limit = next
 	if g.nextProbe == 0 {
 		g.nextProbe = w.now + g.probeGap
 	}
@@ -225,6 +236,7 @@ func (g *gradient) probed(w window) {
 		g.baseline = min(g.baseline, w.latency)
 		if g.probeLimit >= float64(g.cfg.Min) {
 			g.limit = g.probeLimit
+			g.rate = w.rate
 			g.probeGap = firstGap
 			g.probe(w)
 			return
