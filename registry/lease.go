@@ -32,6 +32,7 @@ type Registration struct {
 	mu    sync.Mutex // guards the rest
 	value []byte     // to be stored
 	since time.Time
+	ready int64 // since when it is ready, in seconds since 1970; 0 if it is not
 	grace time.Duration
 	once  bool // released
 }
@@ -54,6 +55,8 @@ func (r *Registry) Register(in Instance) (*Registration, error) {
 		since:    r.since(in),
 	}
 	in.Since = g.since
+	g.ready = r.ready(in)
+	in.ReadySince = g.ready
 	var err error
 	if g.value, err = encodeInstance(in); err != nil {
 		return nil, err
@@ -82,6 +85,23 @@ func (r *Registry) since(in Instance) time.Time {
 	return time.Now()
 }
 
+// ready is since when in is ready, in seconds since 1970; 0 if it is not. One
+// that comes back ready with the process that was has been all the while.
+func (r *Registry) ready(in Instance) int64 {
+	if !in.Ready {
+		return 0
+	}
+	r.picture.mu.Lock()
+	defer r.picture.mu.Unlock()
+	if old, ok := r.picture.instances[instanceKey(in.Namespace, in.Service, in.ID)]; ok && old.PID == in.PID && old.ReadySince != 0 {
+		return old.ReadySince
+	}
+	if in.ReadySince != 0 {
+		return in.ReadySince
+	}
+	return time.Now().Unix()
+}
+
 // Update replaces what is stored of the instance; namespace, service and ID
 // must be those of Register. It does not wait for etcd.
 func (g *Registration) Update(in Instance) error {
@@ -92,13 +112,20 @@ func (g *Registration) Update(in Instance) error {
 		return fmt.Errorf("registry: %w", err)
 	}
 	in.Since = g.since
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case !in.Ready:
+		g.ready = 0
+	case g.ready == 0:
+		g.ready = time.Now().Unix()
+	}
+	in.ReadySince = g.ready
 	value, err := encodeInstance(in)
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
 	g.value = value
-	g.mu.Unlock()
 	g.poke()
 	return nil
 }

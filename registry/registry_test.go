@@ -103,6 +103,39 @@ func TestRegisterRefuses(t *testing.T) {
 	}
 }
 
+// ReadySince follows Ready, and a sidecar that comes back keeps it.
+func TestReadySince(t *testing.T) {
+	r := open(t, Config{DataDir: t.TempDir()})
+	defer r.Close()
+	in := instance("checkout-0")
+	in.Ready = false
+	g := register(t, r, in)
+	eventually(t, r, "registered", has("checkout-0"))
+	if got := r.Snapshot().Instances[0].ReadySince; got != 0 {
+		t.Errorf("not ready since %d", got)
+	}
+	in.Ready = true
+	if err := g.Update(in); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, r, "ready", func(s Snapshot) bool { return s.Instances[0].Ready })
+	since := r.Snapshot().Instances[0].ReadySince
+	if now := time.Now().Unix(); since < now-60 || since > now {
+		t.Errorf("ready since %d, now %d", since, now)
+	}
+	again, err := r.Register(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.ready != since {
+		t.Errorf("ready since %d after it came back, want %d", again.ready, since)
+	}
+	in.Ready = false
+	if err := again.Update(in); err != nil || again.ready != 0 {
+		t.Errorf("%v, %d", err, again.ready)
+	}
+}
+
 // A sidecar that comes back in the grace is never seen to be away.
 func TestReconnectWithinGrace(t *testing.T) {
 	r := open(t, Config{DataDir: t.TempDir()})
