@@ -1,0 +1,112 @@
+package call
+
+import (
+	"bytes"
+	"math/bits"
+	"net/netip"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/meshd/meshd/xds/resource"
+)
+
+// A Hashable is a call as far as it can be hashed. Protocols make one only for
+// a route that Hashes.
+type Hashable interface {
+	// Header is a header's value, nil if there is none: of several of the name
+	// all, joined as RFC 9110 section 5.3 has it, or with "; " those of cookie.
+	// The name is in lower case. The bytes are not kept.
+	Header(name string) []byte
+	// Target is the path with its query.
+	Target() []byte
+	// Source is the caller's address.
+	Source() netip.Addr
+}
+
+// Hashes reports whether the endpoint of a call depends on what the call says.
+func (r *Route) Hashes() bool { return len(r.Hash) > 0 }
+
+// HashOf is the hash of a call, by the route's policies in their order
+// (envoy.config.route.v3.RouteAction.HashPolicy); false if nothing of what
+// they name is there. missing is the first policy whose cookie the caller is to
+// be given, since it has sent none; nil if none is.
+func (r *Route) HashOf(in Hashable) (hash uint64, hashed bool, missing *resource.HashPolicy) {
+	for i := range r.Hash {
+		p := &r.Hash[i]
+		h, ok := hashOf(p, in)
+		switch {
+		case ok:
+			// As in Envoy: the order of the policies counts.
+			hash, hashed = bits.RotateLeft64(hash, 1)^h, true
+			if p.Terminal {
+				return hash, hashed, missing
+			}
+		case p.Generate && missing == nil:
+			missing = p
+		}
+	}
+	return hash, hashed, missing
+}
+
+func hashOf(p *resource.HashPolicy, in Hashable) (uint64, bool) {
+	var v []byte
+	switch {
+	case p.Header == ":path":
+		v = in.Target()
+	case p.Header != "":
+		v = in.Header(p.Header)
+	case p.Cookie != "":
+		v = cookie(in.Header("cookie"), p.Cookie)
+	case p.Query != "":
+		v = parameter(in.Target(), p.Query)
+	case p.SourceAddress:
+		a := in.Source()
+		b := a.As16()
+		return xxhash.Sum64(b[:]), a.IsValid()
+	}
+	return xxhash.Sum64(v), v != nil
+}
+
+// HashValue is the hash of a cookie that a protocol has made up for a policy:
+// what HashOf gives once the caller sends it.
+func HashValue(value []byte) uint64 { return xxhash.Sum64(value) }
+
+// cookie is the value of the first cookie of that name (RFC 6265 section 5.4),
+// without quotes; nil if there is none.
+func cookie(header []byte, name string) []byte {
+	for len(header) > 0 {
+		pair, rest, _ := bytes.Cut(header, []byte{';'})
+		header = rest
+		key, value, ok := bytes.Cut(bytes.TrimSpace(pair), []byte{'='})
+		if !ok || string(key) != name {
+			continue
+		}
+		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+			value = value[1 : n-1]
+		}
+		return value[:len(value):len(value)]
+	}
+	return nil
+}
+
+// parameter is the value of the first parameter of that name in a target's
+// query, as it stands there: nil if there is none.
+func parameter(target []byte, name string) []byte {
+	_, query, _ := bytes.Cut(target, []byte{'?'})
+	query, _, _ = bytes.Cut(query, []byte{'#'})
+	for len(query) > 0 {
+		pair, rest, _ := bytes.Cut(query, []byte{'&'})
+		query = rest
+		if key, value, _ := bytes.Cut(pair, []byte{'='}); string(key) == name {
+			if value == nil {
+				value = []byte{}
+			}
+			return value
+		}
+	}
+	return nil
+}
+
+// Hash decides where the call goes, in clusters that go by a hash. It is due
+// after Begin and before the first Pick.
+func (c *Call) Hash(h uint64) { c.hash, c.hashed = h, true }
