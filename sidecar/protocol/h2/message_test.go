@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // reflecting is an endpoint that sends back what it got as a field and content.
@@ -371,5 +373,37 @@ func TestExtendedConnect(t *testing.T) {
 			t.Error(e)
 		}
 		r.want(counts{"200": 1}, nil, 0)
+	})
+	t.Run("not taken", func(t *testing.T) {
+		r := newRig(t, options{cluster: resource.Cluster{Protocol: resource.ProtocolHTTP2}}, backend())
+		p := r.wire()
+		p.headers(1, false, connect...)
+		h, _, _ := p.whole(1)
+		if h.status() != "502" || !strings.Contains(h.field("proxy-status"), "http_upgrade_failed") {
+			t.Error(h)
+		}
+		if code := p.wantReset(1); code != http2.ErrCodeNo {
+			t.Error(code)
+		}
+		r.want(counts{"502 http_upgrade_failed": 1}, nil, 0)
+	})
+	t.Run("left half way", func(t *testing.T) {
+		got := make(chan http2.ErrCode, 1)
+		r := newRig(t, options{}, scripted(t, []uint32{settingConnect, 1}, func(p *wire, e event) {
+			switch e.typ {
+			case http2.FrameHeaders:
+				p.headers(e.id, false, ":status", "200")
+			case http2.FrameRSTStream:
+				got <- e.code
+			}
+		}))
+		p := r.wire()
+		p.headers(1, false, connect...)
+		p.next()
+		p.reset(1, codeCancel)
+		if code := <-got; code != http2.ErrCodeCancel {
+			t.Error(code)
+		}
+		r.want(counts{"200 client_closed": 1}, nil, 0)
 	})
 }
