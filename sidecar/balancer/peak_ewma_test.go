@@ -22,7 +22,8 @@ func TestLightLoadIsShared(t *testing.T) {
 				}
 			}
 			t.Logf("%d servers, %v calls a second each: of every %d calls, %.2f to %.2f times a fair share", n, each, 50*n, least, most)
-			if least < 0.45 || most > 1.65 {
+			// Of one in many servers something rare is more often true.
+			if n == 2 && (least < 0.5 || most > 1.5) || least < 0.35 || most > 1.9 {
 				t.Errorf("%d servers, %v calls a second each: %.2f to %.2f times a fair share", n, each, least, most)
 			}
 		}

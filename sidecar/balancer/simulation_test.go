@@ -113,7 +113,11 @@ func TestEqualEndpointsShareEvenlyUnderLoad(t *testing.T) {
 			s, p, set := simulate(t, policy, 10)
 			all := exponential(5*time.Millisecond, failing)
 			share := s.run(p, set, 1000, 20*time.Second, func(int) behaviour { return all })
-			if slices.Min(share) < 0.08 || slices.Max(share) > 0.12 {
+			off := 0.02
+			if policy == "ring_hash" {
+				off = 0.035 // its shares are even to a tenth
+			}
+			if slices.Min(share) < 0.1-off || slices.Max(share) > 0.1+off {
 				t.Errorf("with %v of calls failing: %.3f", failing, share)
 			}
 		}
