@@ -27,7 +27,7 @@ type Adaptive struct {
 
 // An AdaptiveConfig bounds an Adaptive. Zero values stand for the defaults.
 type AdaptiveConfig struct {
-	Initial uint32        // before anything is known; 0: 20
+	Initial uint32        // before anything is known; 0: 100
 	Min     uint32        // 0: 1
 	Max     uint32        // 0: 1000000; equal to Min: a fixed limit
 	Window  time.Duration // the least time between two changes; 0: 100 ms
@@ -43,7 +43,7 @@ func (c AdaptiveConfig) withDefaults() AdaptiveConfig {
 	}
 	c.Max = max(c.Max, c.Min)
 	if c.Initial == 0 {
-		c.Initial = 20
+		c.Initial = 100
 	}
 	c.Initial = min(max(c.Initial, c.Min), c.Max)
 	if c.Window <= 0 {
@@ -89,7 +89,9 @@ func (a *Adaptive) Release(now, latency int64) {
 		return
 	}
 	a.law.sample(latency)
-	if a.law.due(now) {
+	if a.law.abandon(now) {
+		a.limit.Store(int64(a.law.inForce()))
+	} else if a.law.due(now) {
 		w := window{now: now, done: a.done.Swap(0), peak: a.peak.Swap(left), inFlight: left}
 		a.law.close(w)
 		a.limit.Store(int64(a.law.inForce()))
@@ -101,8 +103,19 @@ func (a *Adaptive) Release(now, latency int64) {
 
 // Cancel gives the place back of a call whose latency says nothing of the
 // application: the client went away, or it is a stream that lives as long as
-// the client likes.
+// the client likes. The latter does it when its answer begins, else idle
+// streams use up the limit.
 func (a *Adaptive) Cancel() { a.inFlight.Add(-1) }
+
+// look ends a probe of which no Release has been seen for long.
+func (a *Adaptive) look(now int64) {
+	if a.mu.TryLock() {
+		if a.law.abandon(now) {
+			a.limit.Store(int64(a.law.inForce()))
+		}
+		a.mu.Unlock()
+	}
+}
 
 // Limit is the number in force; it is lower for a moment while the baseline is
 // measured.

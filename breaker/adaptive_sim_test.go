@@ -12,6 +12,7 @@ import (
 // A server of four, or calls of two very different kinds, cannot be filled by
 // any limit that keeps latency low; there the fixed limit is the bar.
 func TestOverload(t *testing.T) {
+	skipUnderRace(t)
 	const warm, end, window = 10 * time.Second, 30 * time.Second, 20
 	t.Logf("%-11s %3s %5s | %8s %6s %6s | %8s %6s |", "service", "N", "load", "goodput", "p99 x", "limit", "fixed:", "p99 x")
 	for _, svc := range services {
@@ -48,6 +49,7 @@ func TestOverload(t *testing.T) {
 // A baseline that is a long average takes an overload that lasts for what is
 // normal, and the limit follows.
 func TestBaselineDoesNotDrift(t *testing.T) {
+	skipUnderRace(t)
 	g := overload(3, 16, services[1].draw, 2, AdaptiveConfig{}, 9*time.Minute, 10*time.Minute)
 	if l, b := g.gate.limit.Limit(), g.gate.limit.Baseline(); l < 10 || l > 40 || b < 8e6 || b > 14e6 {
 		t.Errorf("after ten minutes: limit %d, baseline %v", l, time.Duration(b))
@@ -72,8 +74,8 @@ func TestLowLoadChangesNothing(t *testing.T) {
 	g := newGated(s, 16, services[2].draw, AdaptiveConfig{})
 	g.poisson(func() float64 { return 2 }, func() { g.offer(Critical, nil) })
 	g.run(10 * time.Minute)
-	if l := g.gate.limit.law.limit; l != 20 {
-		t.Errorf("limit %v at two calls a second, of 20", l)
+	if l := g.gate.limit.law.limit; l != 100 {
+		t.Errorf("limit %v at two calls a second, of 100", l)
 	}
 	if b := g.gate.limit.Baseline(); b < 7e6 || b > 13e6 {
 		t.Errorf("baseline %v of 10 ms", time.Duration(b))
@@ -96,6 +98,9 @@ func TestGrowsFromIdle(t *testing.T) {
 	rate := 0.0
 	g.poisson(func() float64 { return rate }, func() { g.offer(Critical, nil) })
 	g.run(time.Minute)
+	if l := g.gate.limit.law.limit; l != 100 {
+		t.Errorf("limit %v while idle, of 100", l)
+	}
 	rate = 46000 // 90 % of the capacity, 460 at once
 	g.run(65 * time.Second)
 	g.from = g.now

@@ -14,10 +14,13 @@ import (
 // appears exactly once, decided, in a list that some Enter, Leave, Cancel or
 // Expire returns; who gets that list resumes its calls, after it has let go
 // of any lock of its own that they need. A queued call that is given up does
-// Abandon. One timer a Gate calls Expire when Expire's last answer said. All
-// methods may be called from any goroutine; none blocks, calls back or
-// allocates. While nothing waits and nothing is shed, Enter and Leave touch
-// atomics only.
+// Abandon. One timer a Gate calls Expire, which says when to call it next; who
+// gets Queued while the timer does not run calls Expire to set it.
+//
+// All methods may be called from any goroutine, also with the caller's locks
+// held; none blocks, calls back or allocates. While nothing waits and nothing
+// is shed, Enter and Leave touch atomics only, and one lock that is never
+// waited for; else the Gate's own, for some tens of nanoseconds.
 //
 // How it decides is CoDel's question (RFC 8289), asked of the calls of each
 // priority: has nobody waited at some time in the last interval? Then it is a
@@ -235,6 +238,7 @@ func (g *Gate) tick(now int64) {
 	if now < g.tickAt {
 		return
 	}
+	g.limit.look(now)
 	interval := g.interval()
 	quiet := now-g.tickAt >= interval // nobody came in between
 	g.tickAt = now + interval

@@ -25,7 +25,9 @@ import "math"
 //     So neither a limit that is far too high nor an application that became
 //     slower without being busier is taken for granted longer than some seconds.
 //   - It grows only while at least half of the limit is used; then each window
-//     without congestion adds twice what the last one did.
+//     without congestion adds twice what the last one did, at most a quarter of
+//     the limit; more than half of it while it is used up and congestion has never
+//     been seen.
 //
 // Not safe for concurrent use: the Adaptive's lock is held.
 type gradient struct {
@@ -35,6 +37,7 @@ type gradient struct {
 	spread   float64 // the standard deviation that goes with it
 	known    float64 // samples that they are made of
 	growth   float64 // what the next window without congestion adds
+	met      bool    // congestion has been seen
 
 	n, sum, squares float64 // latencies of this window
 	since           int64   // its start; 0: none
@@ -76,6 +79,7 @@ const (
 	wantedError  = 0.1 // of a mean, before its window closes
 	longest      = 30  // windows of the least length that one may last for that
 	longestProbe = 10
+	abandonProbe = 50  // windows after which a probe ends without a finding
 	fewest       = 10  // samples, however long it takes
 	clip         = 100 // a sample counts as at most so many baselines
 	firstGap     = int64(1e9)
@@ -190,11 +194,14 @@ func (g *gradient) move(w window) {
 	room := math.Sqrt(g.limit) / 2
 	ratio := min(1, max(0.5, tolerance*g.baseline/max(w.latency-2*w.err, 1)))
 	if ratio == 1 {
+		if !g.met && float64(w.peak) >= math.Floor(g.limit) {
+			g.limit *= 1.5
+		}
 		g.limit += g.growth * room
 		g.growth = min(2*g.growth, room) // at most a quarter more
 		return
 	}
-	g.growth = 1
+	g.growth, g.met = 1, true
 	next := g.limit + smoothing*(g.limit*(ratio-1)+room)
 	if float64(w.peak) < math.Floor(g.limit) { // nobody waits because of the limit
 		g.limit = max(next, min(g.limit, float64(w.peak)))
@@ -252,6 +259,18 @@ func (g *gradient) probed(w window) {
 	g.probing = refilling
 	g.toDrain = w.inFlight
 	g.later(w.now)
+}
+
+// abandon ends a probe that has found nothing for long, since calls are few or
+// do not end, and says whether it did.
+func (g *gradient) abandon(now int64) bool {
+	if g.probing == noProbe || now-g.probeStart < abandonProbe*int64(g.cfg.Window) {
+		return false
+	}
+	g.probing = noProbe
+	g.reset(now)
+	g.later(now)
+	return true
 }
 
 // later sets the time of the next probe. They become rarer while they find

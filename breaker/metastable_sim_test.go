@@ -95,6 +95,7 @@ func outage(seed uint64, tr trigger, protected bool, look int) (during float64, 
 // seconds, for each of a thousand seeds; so that this means something, with
 // both off it is not within thirty.
 func TestMetastability(t *testing.T) {
+	skipUnderRace(t)
 	const seeds, without = 1000, 30
 	type result struct {
 		during float64
@@ -145,6 +146,7 @@ func TestMetastability(t *testing.T) {
 
 // An outage of the last of three tiers: how much load reaches it.
 func TestThreeTierOutage(t *testing.T) {
+	skipUnderRace(t)
 	load := func(budget, travels bool) float64 {
 		s := newSim(31)
 		last, down := 0, false

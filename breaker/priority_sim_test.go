@@ -8,6 +8,7 @@ import (
 // Load of four priorities at three times the capacity: the highest does not
 // notice, and what is shed is shed from below.
 func TestPrioritiesAtThreefoldLoad(t *testing.T) {
+	skipUnderRace(t)
 	const rateOfAll = 3.0
 	shares := [priorities]float64{0.4, 0.3, 0.2, 0.1} // from the lowest up
 	t.Logf("%-11s %3s | %10s %10s %10s %10s | %8s", "service", "N", Sheddable, SheddablePlus, Critical, CriticalPlus, "goodput")

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"testing"
 	"time"
 )
 
@@ -19,6 +20,13 @@ type event struct {
 	at  int64
 	seq uint64 // events of one time happen in the order of their making
 	do  func()
+}
+
+// skipUnderRace skips a long simulation: one goroutine, nothing to race with.
+func skipUnderRace(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a simulation on one goroutine")
+	}
 }
 
 func newSim(seed uint64) *sim { return &sim{now: 1, rng: rand.New(rand.NewPCG(seed, 5))} }
