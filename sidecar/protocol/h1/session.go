@@ -251,6 +251,10 @@ func (s *session) sniff() bool {
 				return s.notHTTP()
 			}
 			if !more {
+				if len(s.down.in) > 0 && s.due == dueIdle {
+					now := s.srv.now()
+					s.arm(dueHead, now+int64(s.srv.HeadTimeout), now)
+				}
 				return false
 			}
 		case detect.HTTP2Preface:

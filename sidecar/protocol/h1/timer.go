@@ -41,6 +41,11 @@ func (s *session) onTimer() {
 	case dueIdle:
 		s.idleDue(now)
 	case dueHead:
+		if s.state == stSniff {
+			s.srv.Stats.Malformed.Inc() // the beginning of one protocol or another
+			s.closeDown()
+			return
+		}
 		s.reply(408, stats.ErrHTTPRequestError, "the request head was not complete in time", true)
 		s.advance()
 	case dueCall:
@@ -56,6 +61,8 @@ func (s *session) onTimer() {
 	case dueSniff:
 		if s.peek(true) || s.original.IsValid() {
 			s.opaque()
+		} else if len(s.down.in) > 0 {
+			s.arm(dueHead, now+int64(s.srv.HeadTimeout), now)
 		} else {
 			// Not redirected: a client that has nothing to say yet.
 			s.arm(dueIdle, now+int64(s.srv.IdleTimeout), now)

@@ -170,7 +170,9 @@ func (s *stream) trailing(l *leg, h *head) {
 	if l.trailers == nil {
 		l.trailers = []hpack.HeaderField{}
 	}
-	if l == &s.up {
+	if l == &s.down {
+		s.allSaid()
+	} else {
 		if s.req.grpc {
 			s.outcome = s.rpcOutcome(h, true)
 		}
@@ -307,7 +309,9 @@ func (s *stream) cut(e stats.ErrorType, why code) {
 	if rpc {
 		detail = s.detail(e)
 	}
-	s.call.Done(s.srv.now, outcome, e, s.latency)
+	if !s.spare {
+		s.call.Done(s.srv.now, outcome, e, s.latency)
+	}
 	s.endCall(outcome, e)
 	if rpc && !s.down.closed {
 		s.down.p.sendTrailers(&s.down, rpcTrailers(e, e.Status(), detail))

@@ -16,11 +16,6 @@ import (
 // begin starts on a request whose head is in req.
 func (s *stream) begin() {
 	s.seq++
-	s.down.length = s.req.length
-	if s.down.inEnd && s.req.length > 0 {
-		s.malformed("content-length without content")
-		return
-	}
 	if s.req.method == "CONNECT" && s.req.protocol == "" {
 		s.refuse(501, "CONNECT over HTTP/2 is supported with :protocol only (RFC 8441)")
 		return
@@ -85,19 +80,32 @@ func (s *stream) describe(state []byte) {
 }
 
 // deadlines sets when the call has to be over. The caller's grpc-timeout
-// counts like the route's timeout, whichever is sooner.
+// counts like the route's timeout, whichever is sooner. The route's bounds the
+// wait for an RPC's answer, and so begins when all was said.
 func (s *stream) deadlines(now int64) {
-	s.callEnd, s.rpcEnd = 0, 0
-	if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" {
-		s.callEnd = now + int64(d)
-	}
+	s.rpcEnd = 0
 	if s.req.grpc && s.req.timeoutAt >= 0 {
 		if d, ok := grpc.ParseTimeout(s.req.fields[s.req.timeoutAt].Value); ok {
 			s.rpcEnd = now + int64(d)
-			if s.callEnd == 0 || s.rpcEnd < s.callEnd {
-				s.callEnd = s.rpcEnd
-			}
 		}
+	}
+	s.callEnd = s.rpcEnd
+	if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" && (!s.req.grpc || s.down.inEnd) {
+		if end := now + int64(d); s.callEnd == 0 || end < s.callEnd {
+			s.callEnd = end
+		}
+	}
+}
+
+// allSaid follows the end of a request.
+func (s *stream) allSaid() {
+	if s.in && s.req.grpc && !s.committed && s.call.Route.Timeout > 0 && s.due != dueRetry {
+		rpcEnd := s.rpcEnd
+		s.deadlines(s.srv.now)
+		if s.rpcEnd = rpcEnd; rpcEnd != 0 && rpcEnd < s.callEnd {
+			s.callEnd = rpcEnd
+		}
+		s.armCall()
 	}
 }
 
@@ -241,7 +249,8 @@ func (s *stream) dropAttempt(why code) {
 func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, again bool) {
 	now := s.srv.now
 	ours := e == stats.ErrConnectionLimitReached || e == stats.ErrHTTPUpgradeFailed || reason == stats.RetryRefused ||
-		e == stats.ErrHTTPResponseTimeout && s.starved()
+		e == stats.ErrHTTPResponseTimeout && s.starved() || s.spare
+	s.spare = false
 	s.dropAttempt(codeCancel)
 	s.seq++
 	if ours {

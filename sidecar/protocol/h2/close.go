@@ -12,6 +12,10 @@ func (c *conn) fail(p problem) {
 	if c.Dead() {
 		return
 	}
+	if p.code == codeCalm && !c.client && len(c.streams) > 0 {
+		c.mute(p)
+		return
+	}
 	if !c.flushing && len(c.out) < outStop {
 		out := appendGoAway(c.out, c.lastPeer(), p.code, p.text)
 		_, _ = c.Write(out) // what does not go is lost: nobody waits for it
@@ -25,6 +29,26 @@ func (c *conn) fail(p problem) {
 		e = stats.ErrConnectionTimeout // an endpoint that says nothing
 	}
 	c.bury(e)
+}
+
+// muteTime is how long the calls of a client that misbehaves may still take.
+const muteTime = 3 * time.Second
+
+// mute ends a connection on which too much of no use came: nothing more is
+// read, and what was asked before is answered. Behind the connection may be a
+// sidecar, whose other clients have done nothing.
+func (c *conn) mute(p problem) {
+	if c.muted != 0 {
+		return
+	}
+	c.muted = c.srv.now
+	c.srv.Stats.Malformed.Inc()
+	c.goingAway = true
+	if c.left != 2 {
+		c.left, c.lastSaid = 2, c.lastID
+	}
+	c.writable()
+	c.out = appendGoAway(c.out, c.lastSaid, p.code, p.text)
 }
 
 // lost follows the loss of the connection.
@@ -49,6 +73,7 @@ func (c *conn) bury(e stats.ErrorType) {
 	}
 	for _, l := range legs {
 		c.remove(l, closedByPeer)
+		l.s.spare = c.client && c.calmed
 		l.s.legLost(l, e)
 	}
 	c.waiting = nil
@@ -100,12 +125,19 @@ func (c *conn) sweep() {
 	switch {
 	case c.stuck != 0 && now-c.stuck > int64(l.WriteStuck):
 		c.lost()
+	case c.muted != 0:
+		if now-c.muted > int64(muteTime) {
+			c.bury(stats.ErrHTTPProtocolError)
+		}
+		return
 	case c.block.stream != 0 && now-c.headSince > int64(l.HeadTimeout):
 		c.fail(problem{0, codeCalm, "a header block was not complete in time"})
 	case c.client && !c.settled && now > c.settleBy:
 		c.fail(problem{0, codeTimeout, "no SETTINGS in time"})
-	case !c.settled && now-c.lastRead > int64(l.HeadTimeout):
+	case !c.settled && now-c.born > int64(l.HeadTimeout):
 		c.fail(problem{0, codeTimeout, "no SETTINGS in time"})
+	case c.partSince != 0 && now-c.partSince > int64(l.HeadTimeout):
+		c.fail(problem{0, codeCalm, "a frame was not complete in time"})
 	case c.pinged != 0 && now-c.pinged > int64(l.PingTimeout):
 		c.lost()
 	case len(c.streams) == 0 && c.client && c.goingAway:

@@ -53,10 +53,14 @@ type conn struct {
 	settleBy  int64  // of an endpoint: its SETTINGS are to come until then
 	goingAway bool   // no new streams: we or the peer have said so
 	lastSaid  uint32 // by the second
+	calmed    bool   // an endpoint has had too much of it, for which no single call is to blame
 	left      uint8  // draining: 1 after the first GOAWAY, 2 after the second
 	calm      calm
 
+	born      int64
 	headSince int64 // a head is incomplete since
+	partSince int64 // a frame other than DATA is incomplete since; 0: none is
+	muted     int64 // nothing more is read since, for abuse; 0: it is
 	idleSince int64
 	pinged    int64 // an unanswered PING went out at; 0: none
 	answered  int64 // the last PING's answer came at
@@ -93,7 +97,7 @@ func (w *outWriter) Write(p []byte) (int, error) {
 // begin says what opens a connection, with the lock held.
 func (c *conn) begin() {
 	l := &c.srv.Limits
-	c.idleSince = c.srv.now
+	c.born, c.idleSince = c.srv.now, c.srv.now
 	c.writable()
 	if c.client {
 		c.out = append(c.out, preface...)
@@ -116,7 +120,7 @@ const turn = 128
 // handle works on the frames at hand and keeps what is not complete.
 func (c *conn) handle() {
 	b := c.in
-	for frames := 1; !c.Dead(); frames++ {
+	for frames := 1; !c.Dead() && c.muted == 0; frames++ {
 		n := c.step(b)
 		if n == 0 {
 			break
@@ -127,13 +131,19 @@ func (c *conn) handle() {
 			c.srv.enter()
 		}
 	}
-	if c.Dead() {
+	if c.Dead() || c.muted != 0 {
 		b = nil
+	}
+	switch {
+	case len(b) == 0 || c.dataLeft > 0:
+		c.partSince = 0
+	case c.partSince == 0 || len(b) < len(c.in):
+		c.partSince = c.srv.now
 	}
 	c.rest(b)
 }
 
-func (c *conn) paused() bool { return len(c.out) >= outStop }
+func (c *conn) paused() bool { return len(c.out) >= outStop || c.muted != 0 }
 
 func (c *conn) eof() { c.lost() }
 

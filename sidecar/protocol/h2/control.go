@@ -45,6 +45,8 @@ func (c *conn) settings(flags byte, id uint32, p []byte) problem {
 		return problem{0, codeCalm, "too many settings"}
 	}
 	window := c.window
+	c.writable() // before what the new window lets go
+	c.out = appendFrame(c.out, 0, frameSettings, flagAck, 0)
 	for ; len(p) > 0; p = p[6:] {
 		id, v := binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])
 		if p := c.setting(id, v); p.code != codeNone {
@@ -57,8 +59,6 @@ func (c *conn) settings(flags byte, id uint32, p []byte) problem {
 	if p := c.reopen(window); p.code != codeNone {
 		return p
 	}
-	c.writable()
-	c.out = appendFrame(c.out, 0, frameSettings, flagAck, 0)
 	if !c.settled {
 		c.settled = true
 		if c.client {
@@ -160,6 +160,7 @@ func (c *conn) goAway(id uint32, p []byte) problem {
 		return problem{0, codeFrameSize, "GOAWAY is less than 8 bytes"}
 	}
 	c.goingAway = true
+	c.calmed = c.calmed || code(binary.BigEndian.Uint32(p[4:])) == codeCalm
 	if !c.client {
 		if len(c.streams) == 0 {
 			c.fail(problem{0, codeNone, ""})

@@ -158,6 +158,7 @@ func (c *front) request(b []byte) int {
 		s.refuse(400, wrong)
 		return n
 	}
+	s.down.length = s.req.length
 	s.begin()
 	return n
 }

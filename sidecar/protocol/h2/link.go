@@ -12,6 +12,7 @@ import (
 const (
 	readSize  = 64 << 10
 	writeSize = 16 << 10
+	bulkSize  = outRoom + 2*frameSize // for more than that
 	// outRoom is how much content may wait for the kernel on a connection;
 	// what is more waits in its stream, whose sender then waits.
 	outRoom = 64 << 10
@@ -23,6 +24,7 @@ const (
 var (
 	readBuffers  = sync.Pool{New: func() any { return new([readSize]byte) }}
 	writeBuffers = sync.Pool{New: func() any { return new([writeSize]byte) }}
+	bulkBuffers  = sync.Pool{New: func() any { return new([bulkSize]byte) }}
 )
 
 // A codec is what a link's bytes mean. All of it is called with the server's
@@ -235,6 +237,7 @@ func (c *link) writable() {
 // flush writes what there is for every connection that has something, with the
 // lock held; it is given back during the system calls.
 func (srv *Server) flush() {
+	srv.begin()
 	for srv.recycle(); len(srv.dirty) > 0; srv.recycle() {
 		c := srv.dirty[len(srv.dirty)-1]
 		srv.dirty = srv.dirty[:len(srv.dirty)-1]
@@ -261,10 +264,11 @@ func (c *link) flush() {
 			c.k.lost()
 		case n < len(p):
 			// What was added in the meantime comes after it.
-			c.out = append(append([]byte(nil), p[n:]...), c.out...)
+			since := c.out
+			c.out = append(p[:copy(p, p[n:])], since...)
+			recycle(since)
 			c.stuck = srv.now
 			srv.work.Go(c.await)
-			recycle(p)
 			return // flushing stays set until await is done
 		}
 		recycle(p)
@@ -275,8 +279,21 @@ func (c *link) flush() {
 
 // recycle gives a write buffer back, unless it has grown.
 func recycle(p []byte) {
-	if cap(p) == writeSize {
+	switch cap(p) {
+	case writeSize:
 		writeBuffers.Put((*[writeSize]byte)(p[:writeSize]))
+	case bulkSize:
+		bulkBuffers.Put((*[bulkSize]byte)(p[:bulkSize]))
+	}
+}
+
+// roomFor makes out large enough for n bytes more, up to what a connection is
+// to have waiting for the kernel.
+func (c *link) roomFor(n int) {
+	c.writable()
+	if was := c.out; cap(was) == writeSize && len(was)+n > writeSize && len(was)+n <= bulkSize {
+		c.out = append(bulkBuffers.Get().(*[bulkSize]byte)[:0], was...)
+		recycle(was)
 	}
 }
 
@@ -313,7 +330,7 @@ func (c *link) writeMore() bool {
 	if n > 0 {
 		c.stuck = c.srv.now
 	}
-	c.out = c.out[n:]
+	c.out = c.out[:copy(c.out, c.out[n:])]
 	return len(c.out) == 0
 }
 
@@ -321,6 +338,7 @@ func (c *link) writeMore() bool {
 func (c *link) unstuck() {
 	c.stuck = 0
 	if len(c.out) == 0 {
+		recycle(c.out)
 		c.out = nil
 	}
 	switch {

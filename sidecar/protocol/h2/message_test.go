@@ -271,6 +271,8 @@ func TestRequestLengths(t *testing.T) {
 				more = []string{"content-length", c.length}
 			}
 			p.request(1, false, "POST", "/", more...)
+			// What is wrong in what comes with a head is no call at all.
+			eventually(t, "the call begins", func() bool { active, _ := r.cluster.InUse(); return active == 1 })
 			p.data(1, c.body, !c.trailers)
 			if c.trailers {
 				p.headers(1, true, "x-sum", "7")

@@ -5,11 +5,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/xds/resource"
+
+	"golang.org/x/net/http2"
 )
 
 // chatty is a codec with more to say than may wait, to whatever it reads.
@@ -93,29 +96,44 @@ func TestReviewInitialWindowOverflow(t *testing.T) {
 
 // A stream that ended while its trailers came in parts is not opened again.
 func TestReviewTrailersOfEndedStream(t *testing.T) {
+	begun := make(chan struct{})
+	release := sync.OnceFunc(func() { close(begun) })
 	r := newRig(t, options{}, scripted(t, nil, func(p *wire, e event) {
 		if e.typ == frameHeaders && !e.end {
+			<-begun
 			p.answer(e.id, "204", "")
 		}
 	}))
+	t.Cleanup(release)
 	p := r.wire()
 	p.request(1, false, "POST", "/")
-	for half := false; ; {
+	p.send(appendPing(nil, false, 1))
+	for typ := http2.FrameType(0xff); typ != framePing; { // SETTINGS were acknowledged, which may not stand within a head
+		e, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		typ = e.typ
+	}
+	p.send(appendFrame(nil, 0, frameHeaders, flagEndStream, 1)) // trailers, to be continued
+	eventually(t, "the trailers have begun", func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		for l := range r.srv.links {
+			if c, ok := l.k.(*conn); ok && !c.client && c.block.stream == 1 {
+				return true
+			}
+		}
+		return false
+	})
+	release()
+	for {
 		e, err := p.read()
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch {
-		case !half && e.typ == frameHeaders: // answered, and reset: what we had begun crosses it
-			half = true
-			r.srv.mu.Lock()
-			for l := range r.srv.links {
-				if c, ok := l.k.(*conn); ok && !c.client {
-					// As if the first part had come before the answer.
-					c.block.begin(1, true, false)
-				}
-			}
-			r.srv.mu.Unlock()
+		case e.typ == frameHeaders: // answered, and ended: what was begun crosses it
 			p.send(appendFrame(nil, 0, frameContinuation, flagEndHeaders, 1))
 			p.send(appendPing(nil, false, 7))
 		case e.typ == framePing:

@@ -97,6 +97,7 @@ type Server struct {
 	closed   bool
 	free     []*stream // to be used again
 	retired  []*stream // over in the event at hand
+	asked    []asked   // to begin when the event is over
 
 	work   sync.WaitGroup // every goroutine of the server
 	active atomic.Int64   // streams

@@ -83,6 +83,7 @@ type stream struct {
 	overflow bool   // content was passed on that kept does not hold
 	offered  bool   // an attempt was given something of the request
 	refused  bool   // was moved on once because an endpoint had not looked at it
+	spare    bool   // the attempt's loss says nothing about the endpoint
 	lastErr  stats.ErrorType
 
 	// The answer.
@@ -171,6 +172,9 @@ func (s *stream) received(l *leg, p []byte, end bool) {
 	}
 	if end {
 		l.inEnd = true
+		if l == &s.down {
+			s.allSaid()
+		}
 	}
 	if l.trailers == nil && len(l.in) == 0 && s.ready(s.other(l)) {
 		n := s.pass(l, p)

@@ -59,6 +59,8 @@ func (s *stream) expire() {
 	case s.due == dueRetry:
 		s.nextAttempt()
 		return
+	case s.callEnd == 0 && s.due == dueCall && s.req.grpc && !s.down.inEnd && s.up.s != nil && !s.up.closed:
+		return // an RPC that neither side has ended may be silent; PING looks after its peers
 	}
 	s.timedOut(s.due == dueAttempt)
 }

@@ -98,7 +98,7 @@ func (c *conn) sendData(l *leg, p []byte, end bool) int {
 		c.wait(l)
 		return 0
 	}
-	c.writable()
+	c.roomFor(int(room) + (int(room)/c.frameMax+1)*frameHeader)
 	sent := 0
 	for {
 		n := min(int(room)-sent, c.frameMax)
@@ -274,6 +274,29 @@ func (c *conn) open(id uint32) problem {
 		s.malformed(wrong)
 		return c.spend(4)
 	}
-	s.begin()
+	if l.length = s.req.length; l.inEnd && l.length > 0 {
+		s.malformed("content-length without content")
+		return c.spend(4)
+	}
+	c.srv.asked = append(c.srv.asked, asked{s, s.seq})
 	return problem{}
+}
+
+// asked is a stream whose call begins when what was read along with its head
+// has been looked at: what a client takes back in the same breath has cost
+// nobody else anything, and a head goes out together with its content.
+type asked struct {
+	s   *stream
+	seq uint64
+}
+
+// begin begins the calls that were asked for.
+func (srv *Server) begin() {
+	for i := 0; i < len(srv.asked); i++ {
+		if a := srv.asked[i]; a.s.seq == a.seq && !a.s.gone {
+			a.s.begin()
+		}
+	}
+	clear(srv.asked)
+	srv.asked = srv.asked[:0]
 }

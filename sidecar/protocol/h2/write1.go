@@ -24,7 +24,7 @@ func (m *message1) content(c *link, l *leg, p []byte, end bool) int {
 		l.waits = true
 		return 0
 	}
-	c.writable()
+	c.roomFor(n + 16)
 	if n > 0 {
 		if m.chunked {
 			c.out = append(strconv.AppendInt(c.out, int64(n), 16), "\r\n"...)
