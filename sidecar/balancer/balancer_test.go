@@ -287,3 +287,26 @@ func TestNoAllocations(t *testing.T) {
 		}
 	})
 }
+
+// Nor with priorities, zones, slow start, panic and a hash.
+func TestNoAllocationsOfAnything(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		cfg := inZoneA
+		cfg.SlowStart.Window, cfg.Time, cfg.LoadFactor = time.Hour, time.Unix(2000, 0), 1.25
+		set := cluster(1000, brittle, func(i int, e *resource.Endpoint) {
+			zonal(300, 300, 400)(i, e)
+			e.Priority, e.Started, e.Weight = uint32(i%2), int64(1000+i), uint32(1+i%5)
+		})
+		for _, e := range set.Endpoints()[:600] {
+			trip(e)
+		}
+		p := picker(t, policy, set, cfg)
+		i := Info{Tried: set.Endpoints()[600:602], Active: 100, Hashed: true}
+		if n := testing.AllocsPerRun(1000, func() {
+			i.Hash, i.Now = mixed(i.Hash), i.Now+int64(time.Millisecond)
+			p.Pick(i)
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}

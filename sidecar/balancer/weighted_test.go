@@ -77,7 +77,8 @@ func TestSlowStart(t *testing.T) {
 					continue
 				}
 				share := sharesAt(p, time.Hour+after, 40_000)["0"]
-				if want := factor / (factor + float64(n-1)); share < want*0.75 || share > want*1.25 {
+				// Two choices of few make it a little less.
+				if want := factor / (factor + float64(n-1)); share < want*0.65 || share > want*1.25 {
 					t.Errorf("%s of %d, %v old: %.4f of the calls, want %.4f", policy, n, 20*time.Second+after, share, want)
 				}
 			}
