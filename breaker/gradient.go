@@ -239,7 +239,7 @@ func (g *gradient) probed(w window) {
 	switch {
 	case float64(w.peak) < g.probeLimit: // there was less to do than that
 		g.learn(w)
-	case w.rate >= (costless+w.err/w.latency)*g.rate: // the rest had only waited
+	case w.rate >= (costless+2*w.err/w.latency)*g.rate: // the rest had only waited
 		g.baseline = min(g.baseline, w.latency)
 		if g.probeLimit >= float64(g.cfg.Min) {
 			g.limit = g.probeLimit
@@ -248,6 +248,9 @@ func (g *gradient) probed(w window) {
 			g.probe(w)
 			return
 		}
+	case w.rate >= costless*g.rate: // or so it seems
+		g.baseline = min(g.baseline, w.latency)
+		g.probeGap = firstGap
 	default:
 		if math.Abs(w.latency-g.baseline) > 0.2*g.baseline+2*w.err {
 			g.probeGap = firstGap
