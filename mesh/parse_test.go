@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // full has every field that an object may have.
@@ -52,7 +53,11 @@ ports:
 - {name: http, port: 8080, protocol: TCP}
 ---
 {"apiVersion": "meshd.io/v1alpha1", "kind": "TrafficPolicy", "metadata": {"name": "checkout", "namespace": "shop"},
-	"spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "checkout", "port": 80}], "balancer": "round_robin",
+	"spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "checkout", "port": 80}], "balancer": "ring_hash",
+	"hash": {"by": [{"header": "X-User", "terminal": true}, {"cookie": {"name": "s", "ttl": "0s", "path": "/"}}, {"query": "q"}, {"sourceAddress": true}, {"path": true}],
+		"loadFactor": 1.5, "ringSize": {"min": 10, "max": 20}, "tableSize": 7},
+	"slowStart": {"window": "1m", "aggression": 2, "minWeight": 0.2}, "locality": {"zoneAware": false, "minEndpoints": 1},
+	"reports": {"blackout": "0s", "expiration": "1m", "update": "2s", "errorPenalty": 2}, "panicThreshold": 0, "subset": 9,
 	"timeout": {"request": "3s", "attempt": "1s", "connect": "100ms", "idle": "1m"},
 	"retry": {"attempts": 1, "when": [503, "reset"], "backoff": {"base": "1s"}, "budget": {"ratio": 0.5, "minPerSecond": 1}, "bufferBytes": 0},
 	"breaker": {"disabled": false, "consecutiveFailures": 0, "errorRatio": 1, "minRequests": 1, "window": "1s", "openFor": "1s", "halfOpenRequests": 1},
@@ -76,6 +81,18 @@ func TestParseFull(t *testing.T) {
 	}
 	if b := p.Policy.Retry; b.BackoffMax != b.BackoffBase {
 		t.Errorf("backoff.max %v should be raised to base %v", b.BackoffMax, b.BackoffBase)
+	}
+	wantBalancing := Balancing{
+		Hash: Hash{
+			By: []HashSource{{Header: "x-user", Terminal: true}, {Cookie: "s", Generate: true, CookiePath: "/"},
+				{Query: "q"}, {SourceAddress: true}, {Path: true}},
+			LoadFactor: 1.5, RingMin: 10, RingMax: 20, TableSize: 7,
+		},
+		SlowStart: SlowStart{time.Minute, 2, 0.2}, Locality: Locality{false, 1},
+		Reports: Reports{0, time.Minute, 2 * time.Second, 2}, Subset: 9,
+	}
+	if !reflect.DeepEqual(p.Policy.Balancing, wantBalancing) {
+		t.Errorf("balancing is\n%+v, want\n%+v", p.Policy.Balancing, wantBalancing)
 	}
 	s := objects[1].(*EndpointSlice)
 	if s.Weight != 3 || s.Endpoints[0].ID != "checkout-1" || s.Endpoints[1].Health != Healthy {

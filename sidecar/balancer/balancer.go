@@ -5,7 +5,7 @@
 // chooses in three steps, each of which is passed over where there is nothing
 // to choose: the priority (priority.go), the zone (zone.go), and the endpoint,
 // which is the policy's to choose, one file each.
-// docs/design/004-balancing.md says why.
+// docs/design/005-balancing.md says why.
 package balancer
 
 import (

@@ -18,7 +18,10 @@ type p2c struct {
 }
 
 // samples is how many pairs are drawn before a group is scanned. With half of
-// a group unfit, three pairs in four hold at least one fit member.
+// a group unfit, three pairs in four hold at least one fit member. Where
+// breakers do not count, a pair whose breakers both refuse is drawn again too:
+// so the unfit are asked when the fit ones get dearer than they are, and not
+// in proportion to their number.
 const samples = 3
 
 func (p *p2c) look(int64) {}
@@ -35,7 +38,11 @@ func (p *p2c) choose(i Info, forced bool) *member {
 			a, b := &p.group[x], &p.group[y]
 			switch first, second := a.fit(&i, forced), b.fit(&i, forced); {
 			case first && second:
-				return p.either(a, b, i.Now, forced)
+				m := p.either(a, b, i.Now, forced)
+				if !forced || a.state.Breaker.Ready() || b.state.Breaker.Ready() {
+					return m
+				}
+				single = m
 			case first:
 				single = a
 			case second:

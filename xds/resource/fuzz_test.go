@@ -52,7 +52,9 @@ func FuzzListener(f *testing.F) {
 }
 
 func FuzzRouteConfig(f *testing.F) {
-	r := aRoute(anAction())
+	a := anAction()
+	a.HashPolicy = []*routev3.RouteAction_HashPolicy{byHeader("x"), bySource(true), byCookie(&routev3.RouteAction_HashPolicy_Cookie{Name: "s"})}
+	r := aRoute(a)
 	r.Metadata = meshMetadata(f, map[string]any{"via": true, "traceRatio": 0.1})
 	fuzz(f, RouteType, func() proto.Message { return &routev3.RouteConfiguration{} },
 		func(m proto.Message) string { return m.(*routev3.RouteConfiguration).Name }, aRouteConfig(r))
@@ -66,8 +68,13 @@ func FuzzCluster(f *testing.F) {
 	h2.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowConnect: true}
 	withOptions(f, h2, http2(h2.Http2ProtocolOptions))
 	withOptions(f, auto, downstream(&httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{Http2ProtocolOptions: h2.Http2ProtocolOptions}))
+	hashing := aCluster()
+	hashing.LbPolicy, hashing.LbConfig, hashing.CommonLbConfig = clusterv3.Cluster_RING_HASH, ring(10, 20), balanceFactor(125)
+	slow := aCluster()
+	slow.CommonLbConfig = zoneAware(100)
+	slow.LbConfig = &clusterv3.Cluster_LeastRequestLbConfig_{LeastRequestLbConfig: &clusterv3.Cluster_LeastRequestLbConfig{SlowStartConfig: slowStart(1, 10)}}
 	fuzz(f, ClusterType, func() proto.Message { return &clusterv3.Cluster{} },
-		func(m proto.Message) string { return m.(*clusterv3.Cluster).Name }, c, h2, auto)
+		func(m proto.Message) string { return m.(*clusterv3.Cluster).Name }, c, h2, auto, hashing, slow)
 }
 
 func FuzzEndpoints(f *testing.F) {
