@@ -41,6 +41,10 @@ func pouring(t testing.TB, size int) string {
 			} else if _, ok := s.win[e.id]; ok {
 				s.win[e.id] += int(e.n)
 			}
+		case http2.FrameSettings:
+			for id := range s.win {
+				s.win[id] += e.more
+			}
 		case http2.FrameRSTStream:
 			delete(s.left, e.id)
 		default:
@@ -60,6 +64,7 @@ func pouring(t testing.TB, size int) string {
 				p.data(id, chunk[:n], s.left[id] == 0)
 				if s.left[id] == 0 {
 					delete(s.left, id)
+					delete(s.win, id)
 				}
 			}
 		}

@@ -187,6 +187,31 @@ func (r *rig) settled() {
 	}
 }
 
+// dump says what every stream waits for.
+func (r *rig) dump() string {
+	r.srv.mu.Lock()
+	defer r.srv.mu.Unlock()
+	var b strings.Builder
+	for l := range r.srv.links {
+		c, ok := l.k.(*conn)
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(&b, "%s client=%v: sends %d, takes %d (%d owed), %d held, %d to write, flushing=%v again=%v reading=%v, %d wait\n",
+			c.Conn.RemoteAddr(), c.client, c.sendWindow, c.recvWindow, c.uncredited, c.held, len(c.out), c.flushing, c.again, c.reading, len(c.waiting))
+		for id, l := range c.streams {
+			s := l.s
+			fmt.Fprintf(&b, "\t%d %s %s in=%v committed=%v wait=%v kept %d/%d: ", id, s.req.method, s.req.path, s.in, s.committed, s.wait != nil, s.keptAt, len(s.kept))
+			for _, l := range []*leg{&s.down, &s.up} {
+				fmt.Fprintf(&b, "[%d closed=%v sends %d takes %d owed %d waits=%v in=%d inEnd=%v outEnd=%v] ",
+					l.id, l.closed, l.sendWindow, l.recvWindow, l.owed, l.waits, len(l.in), l.inEnd, l.outEnd)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
 func (r *rig) snapshot() stats.ServiceSnapshot { return r.stats.Snapshot().Client[0] }
 
 // calls is how many calls have been recorded.

@@ -97,6 +97,10 @@ func chaotic(t testing.TB, seed uint64) string {
 			} else if c != nil {
 				c.win += int(e.n)
 			}
+		case http2.FrameSettings:
+			for _, c := range s.calls {
+				c.win += e.more
+			}
 		case http2.FrameRSTStream:
 			delete(s.calls, e.id)
 		default:
@@ -147,13 +151,13 @@ func chaotic(t testing.TB, seed uint64) string {
 // other, and gives some of them up. It checks what it gets.
 type stressClient struct {
 	t    *testing.T
+	rig  *rig
 	rnd  *rand.Rand
 	done func() bool
 
 	p       *wire
 	next    uint32
 	conn    int
-	window  int
 	streams map[uint32]*stressCall
 	whole   *atomic.Int64
 }
@@ -175,7 +179,7 @@ func (k *stressClient) run(addr string) {
 			return
 		}
 		k.p = newWire(k.t, c)
-		k.next, k.conn, k.window, k.streams = 1, defaultWindow, defaultWindow, map[uint32]*stressCall{}
+		k.next, k.conn, k.streams = 1, defaultWindow, map[uint32]*stressCall{}
 		k.p.send([]byte(preface), appendSettings(nil, settingWindow, uint32(k.rnd.IntN(100000))))
 		limit := 20 + k.rnd.IntN(200)
 		hard := k.rnd.IntN(4) // how it leaves
@@ -187,7 +191,10 @@ func (k *stressClient) run(addr string) {
 			e, err := k.p.read()
 			if err != nil {
 				if ne, ok := err.(net.Error); ok && ne.Timeout() || !k.done() {
-					k.t.Errorf("the relay ended a connection: %v", err)
+					k.t.Errorf("the relay ended a connection: %v; it has\n%s", err, k.rig.dump())
+					for id, c := range k.streams {
+						k.t.Logf("%d: %d to send in a window of %d, %d of %d came; %d of the connection", id, len(c.send), c.win, c.got, c.size, k.conn)
+					}
 				}
 				break
 			}
@@ -205,7 +212,7 @@ func (k *stressClient) run(addr string) {
 func (k *stressClient) begin() {
 	id := k.next
 	k.next += 2
-	c := &stressCall{win: k.window}
+	c := &stressCall{win: k.p.window}
 	if k.rnd.IntN(3) > 0 {
 		n := k.rnd.IntN(1 << k.rnd.IntN(21))
 		c.send = stressContent[:n]
@@ -251,9 +258,8 @@ func (k *stressClient) take(e event) bool {
 		return false
 	case http2.FrameSettings:
 		for _, c := range k.streams {
-			c.win += k.p.window - k.window
+			c.win += e.more
 		}
-		k.window = k.p.window
 	case http2.FrameWindowUpdate:
 		if e.id == 0 {
 			k.conn += int(e.n)
@@ -322,7 +328,7 @@ func TestStress(t *testing.T) {
 	var work sync.WaitGroup
 	for i := range 64 {
 		work.Go(func() {
-			k := &stressClient{t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i)+10)), done: over.Load, whole: &whole}
+			k := &stressClient{t: t, rig: r, rnd: rand.New(rand.NewPCG(seed, uint64(i)+10)), done: over.Load, whole: &whole}
 			k.run(r.addr)
 		})
 	}

@@ -45,6 +45,7 @@ type event struct {
 	n      uint32 // of WINDOW_UPDATE; the last stream of GOAWAY
 	pad    int
 	sets   map[http2.SettingID]uint32
+	more   int // by which SETTINGS changes the windows of all streams
 }
 
 func (e event) field(name string) string {
@@ -298,6 +299,7 @@ func (p *wire) read() (event, error) {
 		e.sets = map[http2.SettingID]uint32{}
 		_ = f.ForeachSetting(func(s http2.Setting) error { e.sets[s.ID] = s.Val; return nil })
 		if w, ok := e.sets[http2.SettingInitialWindowSize]; ok {
+			e.more = int(w) - p.window
 			p.window = int(w)
 		}
 		if !p.mute {
