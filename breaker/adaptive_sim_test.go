@@ -1,6 +1,8 @@
 package breaker
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -13,6 +15,7 @@ import (
 // any limit that keeps latency low; there the fixed limit is the bar.
 func TestOverload(t *testing.T) {
 	skipUnderRace(t)
+	t.Parallel()
 	const warm, end, window = 10 * time.Second, 30 * time.Second, 20
 	t.Logf("%-11s %3s %5s | %8s %6s %6s | %8s %6s |", "service", "N", "load", "goodput", "p99 x", "limit", "fixed:", "p99 x")
 	for _, svc := range services {
@@ -46,10 +49,33 @@ func TestOverload(t *testing.T) {
 	}
 }
 
+// An application that does not queue but works on all calls at once, on four
+// cores that they share: latency then grows in proportion, and nobody waits
+// for a worker.
+func TestOverloadOfSharedCores(t *testing.T) {
+	const cores, warm, end = 4, 10 * time.Second, 40 * time.Second
+	for _, svc := range services {
+		g := newGated(newSim(8), cores, svc.draw, AdaptiveConfig{})
+		p := &sharedCores{sim: g.sim, cores: cores, service: g.service}
+		g.serve, g.from = p.call, int64(warm)
+		g.poisson(func() float64 { return 2 * cores / 0.010 }, func() { g.offer(Critical, nil) })
+		g.run(end)
+		good, mean := g.goodput(30)/(cores/0.010), 0.0
+		for _, took := range g.took {
+			mean += took / float64(len(g.took))
+		}
+		t.Logf("%-11s goodput %.3f, mean latency %.1f ms of 10, limit %d", svc.name, good, mean*1e3, g.gate.limit.Limit())
+		if good < 0.85 || mean > 0.030 {
+			t.Errorf("%s: goodput %.3f of the peak, mean latency %.1f ms, limit %d", svc.name, good, mean*1e3, g.gate.limit.Limit())
+		}
+	}
+}
+
 // A baseline that is a long average takes an overload that lasts for what is
 // normal, and the limit follows.
 func TestBaselineDoesNotDrift(t *testing.T) {
 	skipUnderRace(t)
+	t.Parallel()
 	g := overload(3, 16, services[1].draw, 2, AdaptiveConfig{}, 9*time.Minute, 10*time.Minute)
 	if l, b := g.gate.limit.Limit(), g.gate.limit.Baseline(); l < 10 || l > 40 || b < 8e6 || b > 14e6 {
 		t.Errorf("after ten minutes: limit %d, baseline %v", l, time.Duration(b))
@@ -165,5 +191,66 @@ func TestFollowsCapacity(t *testing.T) {
 		if good, peak := g.goodput(20), float64(workers)*100; good < 0.93*peak {
 			t.Errorf("24 to %d workers: goodput %.0f of %.0f (limit %d)", workers, good, peak, g.gate.limit.Limit())
 		}
+	}
+}
+
+// A probe during which calls stop ending, or become streams, does not leave the
+// limit halved.
+func TestProbeIsAbandoned(t *testing.T) {
+	for name, poke := range map[string]func(*Adaptive, int64){
+		"by a later end": func(a *Adaptive, now int64) { a.Acquire(); a.Release(now, 20*ms) },
+		"by the Gate":    func(a *Adaptive, now int64) { a.look(now) },
+	} {
+		a := NewAdaptive(AdaptiveConfig{Initial: 10})
+		now := int64(1)
+		latency := 10 * ms
+		for i := 0; a.law.probing != measuring; i++ {
+			if i > 1e5 {
+				t.Fatal("no probe")
+			}
+			now += ms
+			if now > int64(time.Second) {
+				latency = 30 * ms
+			}
+			for a.Acquire() {
+			}
+			a.Release(now, latency)
+		}
+		probed, limit := a.Limit(), int64(a.law.limit)
+		for a.InFlight() > 0 {
+			a.Cancel()
+		}
+		poke(a, now+int64(10*time.Second))
+		if a.Limit() != limit || probed >= limit {
+			t.Errorf("%s: limit %d in the probe, %d after it, %d before", name, probed, a.Limit(), limit)
+		}
+	}
+}
+
+func TestAdaptiveContended(t *testing.T) {
+	a := NewAdaptive(AdaptiveConfig{Initial: 4, Max: 6})
+	var clock, running atomic.Int64
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 20000 {
+				if !a.Acquire() {
+					continue
+				}
+				if n := running.Add(1); n > 6 {
+					t.Errorf("%d at once, at most 6", n)
+				}
+				running.Add(-1)
+				if now := clock.Add(100_000); now%3 == 0 {
+					a.Cancel()
+				} else {
+					a.Release(now, 1e6+now%1e6)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if l := a.Limit(); a.InFlight() != 0 || l < 1 || l > 6 || a.Baseline() < 1e6 {
+		t.Errorf("in flight %d, limit %d, baseline %d", a.InFlight(), l, a.Baseline())
 	}
 }

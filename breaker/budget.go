@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// A Budget bounds retries so that they cannot multiply an outage: within any
-// ten seconds, retries are at most ratio times the calls plus ten seconds'
-// worth of minPerSecond. Calls credit it and the credit lapses after ten
-// seconds, as in Finagle's and linkerd's RetryBudget; the floor may be spent
-// at once, so that a client that makes few calls can still retry one.
+// A Budget bounds retries, and hedges with them, so that they cannot multiply
+// an outage: within any ten seconds, retries are at most ratio times the calls
+// plus ten seconds' worth of minPerSecond. Calls credit it and the credit lapses
+// after ten seconds, as in Finagle's and linkerd's RetryBudget; the floor may be
+// spent at once, so that a client that makes few calls can still retry one.
 //
 // It is two lock-free rolling windows of 250 ms a slot. The bound holds for
 // every stretch of ten seconds, not only for those that start with a slot:
@@ -44,7 +44,9 @@ func NewBudget(ratio, minPerSecond float64, now func() int64) *Budget {
 	}
 }
 
-// Deposit credits one call. It is called once a call, not once an attempt.
+// Deposit credits one call. It is called once a call, not once an attempt, and
+// best when the call has succeeded: then nothing is credited in an outage, and
+// it costs no more further load than what ten seconds have saved up.
 func (b *Budget) Deposit() { b.DepositAt(b.now()) }
 
 // DepositAt is Deposit for a caller that has just read the Budget's clock.

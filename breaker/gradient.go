@@ -248,7 +248,7 @@ func (g *gradient) probed(w window) {
 			g.probe(w)
 			return
 		}
-	case w.rate >= costless*g.rate: // or so it seems
+	case w.rate >= (costless-w.err/w.latency)*g.rate: // cannot tell
 		g.baseline = min(g.baseline, w.latency)
 		g.probeGap = firstGap
 	default:

@@ -96,6 +96,7 @@ func outage(seed uint64, tr trigger, protected bool, look int) (during float64, 
 // both off it is not within thirty.
 func TestMetastability(t *testing.T) {
 	skipUnderRace(t)
+	t.Parallel()
 	const seeds, without = 1000, 30
 	type result struct {
 		during float64
@@ -147,6 +148,7 @@ func TestMetastability(t *testing.T) {
 // An outage of the last of three tiers: how much load reaches it.
 func TestThreeTierOutage(t *testing.T) {
 	skipUnderRace(t)
+	t.Parallel()
 	load := func(budget, travels bool) float64 {
 		s := newSim(31)
 		last, down := 0, false

@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -9,38 +10,16 @@ import (
 // notice, and what is shed is shed from below.
 func TestPrioritiesAtThreefoldLoad(t *testing.T) {
 	skipUnderRace(t)
-	shares := [priorities]float64{0.4, 0.3, 0.2, 0.1} // from the lowest up
-	t.Logf("%-11s %3s | %10s %14s %10s %13s | %8s", "service", "N", Sheddable, SheddablePlus, Critical, CriticalPlus, "goodput")
+	t.Parallel()
+	t.Logf("%-11s %3s | %10s %14s %10s %13s | %8s | %s", "service", "N", Sheddable, SheddablePlus, Critical, CriticalPlus, "goodput", "critical-plus, limit N")
 	for _, svc := range services {
 		for _, workers := range []int{8, 32} {
-			var offered, served [priorities]float64
-			peak, all := float64(workers)/0.010, 0.0
-			for seed := range uint64(3) {
-				g := newGated(newSim(seed), workers, svc.draw, AdaptiveConfig{})
-				load := 0.5
-				g.from = int64(5 * time.Second) // from the first moment of the surge on
-				for i, share := range shares {
-					p := Sheddable + Priority(i)
-					g.poisson(func() float64 { return share * load * peak }, func() { g.offer(p, nil) })
-				}
-				g.run(5 * time.Second)
-				load = 3
-				g.run(45 * time.Second)
-				for i := range shares {
-					offered[i] += float64(g.offered[i])
-					served[i] += float64(g.good[i])
-					all += float64(g.good[i])
-				}
-			}
-			var rate [priorities]float64
-			for i := range rate {
-				rate[i] = served[i] / offered[i]
-			}
-			good := all / (3 * 40) / peak
-			t.Logf("%-11s %3d | %10.5f %14.5f %10.5f %13.5f | %8.3f", svc.name, workers, rate[0], rate[1], rate[2], rate[3], good)
+			rate, good := threefold(workers, svc.draw, AdaptiveConfig{})
+			fixed, _ := threefold(workers, svc.draw, AdaptiveConfig{Min: uint32(workers), Max: uint32(workers)})
+			t.Logf("%-11s %3d | %10.5f %14.5f %10.5f %13.5f | %8.3f | %.5f", svc.name, workers, rate[0], rate[1], rate[2], rate[3], good, fixed[3])
 			bar := 0.999
 			if svc.name == "bimodal" && workers == 8 {
-				bar = 0.995 // all eight are at times busy with slow calls; no limit helps
+				bar = 0.995 // all eight are at times busy with slow calls
 			}
 			if rate[3] < bar {
 				t.Errorf("%s, N %d: %.5f of the critical-plus calls succeed", svc.name, workers, rate[3])
@@ -55,6 +34,37 @@ func TestPrioritiesAtThreefoldLoad(t *testing.T) {
 			}
 		}
 	}
+}
+
+// threefold lets load go from half of the capacity to three times, and returns
+// the share of each priority that succeeds from that moment on, and the
+// goodput, over three seeds.
+func threefold(workers int, draw func(*rand.Rand) float64, limit AdaptiveConfig) (rate [priorities]float64, good float64) {
+	const before, during, seeds = 5 * time.Second, 40 * time.Second, 3
+	shares := [priorities]float64{0.4, 0.3, 0.2, 0.1} // from the lowest up
+	peak := float64(workers) / 0.010
+	var offered, served [priorities]float64
+	for seed := range uint64(seeds) {
+		g := newGated(newSim(seed), workers, draw, limit)
+		load := 0.5
+		g.from = int64(before)
+		for i, share := range shares {
+			p := Sheddable + Priority(i)
+			g.poisson(func() float64 { return share * load * peak }, func() { g.offer(p, nil) })
+		}
+		g.run(before)
+		load = 3
+		g.run(before + during)
+		for i := range shares {
+			offered[i] += float64(g.offered[i])
+			served[i] += float64(g.good[i])
+		}
+		good += g.goodput(during.Seconds()) / peak / seeds
+	}
+	for i := range rate {
+		rate[i] = served[i] / offered[i]
+	}
+	return rate, good
 }
 
 // When one priority alone is too much, the same callers are let in again and

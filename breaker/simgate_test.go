@@ -9,6 +9,7 @@ import (
 // A gated is a server behind a Gate, and what became of its calls.
 type gated struct {
 	*server
+	serve   func(done func()) // the server's call, or another's
 	gate    *Gate
 	from    int64 // what happens before does not count
 	offered [priorities]int
@@ -19,10 +20,8 @@ type gated struct {
 }
 
 func newGated(s *sim, workers int, draw func(*rand.Rand) float64, limit AdaptiveConfig) *gated {
-	return &gated{
-		server: &server{sim: s, workers: workers, service: func() float64 { return draw(s.rng) }},
-		gate:   NewGate(NewAdaptive(limit), GateConfig{}),
-	}
+	v := &server{sim: s, workers: workers, service: func() float64 { return draw(s.rng) }}
+	return &gated{server: v, serve: v.call, gate: NewGate(NewAdaptive(limit), GateConfig{})}
 }
 
 type gatedCall struct {
@@ -68,7 +67,7 @@ func (g *gated) decide(c *gatedCall, v Verdict) {
 		return
 	}
 	admitted := g.now
-	g.call(func() {
+	g.serve(func() {
 		if admitted >= g.from {
 			g.good[c.Priority.level()]++
 			g.took = append(g.took, float64(g.now-c.came)/1e9)
