@@ -110,7 +110,7 @@ func (r *rig) healthy(t *testing.T, p *wire, id uint32) {
 		}
 	}()
 	p.t = t
-	_ = p.c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = p.c.SetDeadline(time.Now().Add(5 * time.Second)) // the fuzzer itself waits for 10
 	p.get(id, "/")
 	if h, _, _ := p.whole(id); h.status() != "200" {
 		t.Fatal(h)
@@ -169,14 +169,14 @@ func FuzzFrames(f *testing.F) {
 		p.ponged(5 * time.Millisecond)
 		if data[0]&2 != 0 {
 			_ = p.c.CloseWrite()
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 			if _, err := io.Copy(io.Discard, c); os.IsTimeout(err) {
 				t.Fatal("the connection was not closed")
 			}
 		}
 		_ = c.Close()
+		id += 2 // even if this fails: the input is tried again
 		r.healthy(t, good, id)
-		id += 2
 	})
 }
 
@@ -233,8 +233,9 @@ func FuzzUpstream(f *testing.F) {
 			return
 		}
 		now.Store(&data)
+		id += 2 // even if this fails: the input is tried again
 		p.t = t
-		_ = p.c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = p.c.SetDeadline(time.Now().Add(5 * time.Second))
 		method := []string{"GET", "POST", "HEAD"}[data[0]&3%3]
 		whole := data[0]&8 == 0
 		p.request(id, whole, method, "/")
@@ -264,7 +265,6 @@ func FuzzUpstream(f *testing.F) {
 				}
 			}
 		}
-		id += 2
 		if n := r.stats.Panics.Value(); n > 0 {
 			t.Fatalf("%d panics: %s", n, r.log.String())
 		}
