@@ -16,6 +16,9 @@ import (
 // says why, so that a client can read it.
 const lingering = 3 * time.Second
 
+// ending is for connections on which calls are under way that may still end.
+const ending = 6 * time.Second
+
 // texts are what a hostile client writes over HTTP/1.1. They run side by side.
 var texts = []attack{
 	{name: "a chunk extension without end", closed: true, during: lingering, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n5;x=", strings.Repeat("x", 64))},

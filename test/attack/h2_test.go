@@ -80,7 +80,7 @@ var floods = []attack{
 	{name: "empty CONTINUATION flood", closed: true, codes: calm, run: h2Attack(func(c *h2) error {
 		return c.continuation(nil)
 	})},
-	{name: "empty DATA flood", closed: true, codes: calm, run: h2Attack(func(c *h2) error {
+	{name: "empty DATA flood", closed: true, codes: calm, during: ending, run: h2Attack(func(c *h2) error {
 		id, err := c.open(false, "POST", "/sink")
 		for err == nil {
 			err = c.sent(c.WriteData(id, false, nil))
@@ -258,7 +258,7 @@ var windows = []attack{
 			}
 		})
 	}},
-	{name: "windows of all streams changed again and again", closed: true, codes: calm, run: h2Attack(func(c *h2) error {
+	{name: "windows of all streams changed again and again", during: ending, closed: true, codes: calm, run: h2Attack(func(c *h2) error {
 		for range 100 {
 			if _, err := c.open(true, "GET", "/big"); err != nil {
 				return err
