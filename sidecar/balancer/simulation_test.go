@@ -20,6 +20,7 @@ type simulation struct {
 	ending endings
 	count  []int   // picks by endpoint, of the last run
 	failed float64 // share of the calls of the last run
+	p99    time.Duration
 }
 
 type ending struct {
@@ -62,6 +63,7 @@ func (s *simulation) run(p Picker, set *endpoint.Set, rate float64, for_ time.Du
 	}
 	s.count = make([]int, set.Len())
 	total, failures := 0, 0
+	var latencies []time.Duration
 	until := s.now + int64(for_)
 	for next := s.now; next < until; next += int64(s.rng.ExpFloat64() / rate * 1e9) {
 		for len(s.ending) > 0 && s.ending[0].at <= next {
@@ -78,10 +80,13 @@ func (s *simulation) run(p Picker, set *endpoint.Set, rate float64, for_ time.Du
 		heap.Push(&s.ending, ending{next + int64(latency), next, e, failed})
 		s.count[i]++
 		total++
+		latencies = append(latencies, latency)
 		if failed {
 			failures++
 		}
 	}
+	slices.Sort(latencies)
+	s.p99 = latencies[len(latencies)*99/100]
 	s.failed = float64(failures) / float64(total)
 	share := make([]float64, set.Len())
 	for i, n := range s.count {

@@ -15,7 +15,7 @@ import (
 //
 // The price of an endpoint is
 //
-//	max(latency, stuck) × 4^penalty × (w + n·w^⅛)       w = 2^(−idle/1s), n in flight
+//	max(latency, stuck) × 4^penalty × (w + n·w^¼)       w = 2^(−idle/2s), n in flight
 //
 // where idle is the time since the last outcome. For a busy endpoint that is
 // the familiar latency × (n+1). What departs from Finagle, and why:
@@ -25,7 +25,7 @@ import (
 //     must not keep it idle for most of a minute. Between the halves w is
 //     linear, as good as an exponential and a tenth of its cost.
 //   - Only the first call in flight is sold at the faded price w; those beside
-//     it fade eight times slower. So an endpoint that has not been asked for a
+//     it fade four times slower. So an endpoint that has not been asked for a
 //     while is asked once, not by everybody until it answers; yet a call that
 //     stays open for hours does not freeze the price either.
 //   - An endpoint that hangs finishes nothing that could raise its average.
@@ -227,7 +227,7 @@ func (l *Load) Quote(now int64) (cost float64, inflight int64) {
 	if now < l.busyUntil.Load() {
 		level = maxLevel
 	}
-	return latency * penalties[level] * (weight(age) + n*weight(age/8)), inflight
+	return latency * penalties[level] * (weight(age/2) + n*weight(age/8)), inflight
 }
 
 // meanAge is how long the attempts of a waiting have waited, in ticks; 0 where

