@@ -248,9 +248,10 @@ func (g *gradient) probed(w window) {
 			g.probe(w)
 			return
 		}
-	case w.rate >= (costless-w.err/w.latency)*g.rate: // cannot tell
+	case w.rate >= (costless-w.err/w.latency)*g.rate: // cannot tell, but cost little
 		g.baseline = min(g.baseline, w.latency)
 		g.probeGap = firstGap
+		g.probeStart = w.now - (w.now-g.probeStart)/4
 	default:
 		if math.Abs(w.latency-g.baseline) > 0.2*g.baseline+2*w.err {
 			g.probeGap = firstGap
