@@ -310,3 +310,34 @@ func TestNoAllocationsOfAnything(t *testing.T) {
 		}
 	})
 }
+
+// Looks and picks go on at the same time.
+func TestConcurrentLooks(t *testing.T) {
+	each(t, func(t *testing.T, policy string) {
+		cfg := inZoneA
+		cfg.Reports.Update, cfg.Reports.Blackout = time.Millisecond, 0
+		set := cluster(30, breaker.Config{ConsecutiveFailures: 2, OpenFor: time.Microsecond}, func(i int, e *resource.Endpoint) {
+			zonal(10, 10, 10)(i, e)
+			e.Priority = uint32(i % 2)
+		})
+		p := picker(t, policy, set, cfg)
+		var group sync.WaitGroup
+		for g := range 4 {
+			group.Go(func() {
+				for n := range int64(2000) {
+					at := n * int64(time.Millisecond)
+					e, _ := p.Pick(Info{Now: at, Hash: uint64(n), Hashed: true})
+					if e == nil {
+						t.Error("nobody")
+						return
+					}
+					e.Reported.Set(at, endpoint.LoadReport{CPU: 0.5, RPS: float64(1 + n%7)})
+					if ticket, ok := e.Breaker.Allow(); ok {
+						e.Breaker.Done(ticket, n%5 != int64(g))
+					}
+				}
+			})
+		}
+		group.Wait()
+	})
+}

@@ -117,20 +117,20 @@ func TestConnectionSpans(t *testing.T) {
 	f := setUp(t, policy, 1, "10.0.0.1:80", "10.0.0.2:80")
 	f.route.Retry.On = resource.RetryConnectFailure
 	c := f.beginConnection(t)
-	c.Pick(2)
+	first := c.Pick(2).ID
 	c.Done(3, 0, stats.ErrConnectionRefused, 1)
 	if _, ok := c.Retry(3, stats.RetryConnectFailure, true); !ok {
 		t.Fatal("not tried again")
 	}
-	c.Pick(4)
+	second := c.Pick(4).ID
 	c.Connected(5)
 	c.EndConnection(9, stats.ErrConnectionTerminated, 10, 20)
 	if len(f.spans) != 3 {
 		t.Fatalf("%d spans", len(f.spans))
 	}
 	for i, want := range []map[attribute.Key]string{
-		{tracing.ErrorType: "connection_refused", tracing.NetworkTransport: "tcp", tracing.MeshEndpointID: "10.0.0.1:80"},
-		{tracing.MeshRetryReason: "connect-failure", tracing.NetworkTransport: "tcp", tracing.MeshEndpointID: "10.0.0.2:80"},
+		{tracing.ErrorType: "connection_refused", tracing.NetworkTransport: "tcp", tracing.MeshEndpointID: first},
+		{tracing.MeshRetryReason: "connect-failure", tracing.NetworkTransport: "tcp", tracing.MeshEndpointID: second},
 		{tracing.ErrorType: "connection_terminated", tracing.NetworkTransport: "tcp", tracing.ServerAddress: "checkout",
 			tracing.MeshSent: "10", tracing.MeshReceived: "20", tracing.ClientAddress: "10.0.0.9"},
 	} {
