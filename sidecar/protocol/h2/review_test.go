@@ -182,11 +182,7 @@ func TestReviewDroppedConnectionCloses(t *testing.T) {
 		})
 	}
 	upstream(func(c *conn) { go r.srv.event(&c.link, c.sweep) })
-	for end := time.Now().Add(5 * time.Second); upstream(func(*conn) {}) > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it is still open")
-		}
-	}
+	eventually(t, "it closes", func() bool { return upstream(func(*conn) {}) == 0 })
 }
 
 // An endpoint that sends interim answers without end fills no memory for a
@@ -334,11 +330,7 @@ func TestReviewGreedyClient(t *testing.T) {
 		}
 		return found
 	}
-	for end := time.Now().Add(5 * time.Second); !upstream(func(c *conn) bool { return c.held > r.srv.Limits.Held/2 }); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing waits")
-		}
-	}
+	eventually(t, "something waits", func() bool { return upstream(func(c *conn) bool { return c.held > r.srv.Limits.Held/2 }) })
 	c := r.client()
 	c.Timeout = 5 * time.Second
 	for i := range 20 {
@@ -356,11 +348,9 @@ func TestReviewGreedyClient(t *testing.T) {
 		t.Error("too much waits")
 	}
 	_ = p.c.Close()
-	for end := time.Now().Add(5 * time.Second); upstream(func(c *conn) bool { return c.held != 0 || c.tight && len(c.streams) > 0 }); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it stays tight")
-		}
-	}
+	eventually(t, "it is tight no more", func() bool {
+		return !upstream(func(c *conn) bool { return c.held != 0 || c.tight && len(c.streams) > 0 })
+	})
 }
 
 // What a client does not do is held against no endpoint.
@@ -479,11 +469,7 @@ func TestReviewKept(t *testing.T) {
 	}
 	r.srv.mu.Unlock()
 	_ = p.c.Close()
-	for end := time.Now().Add(5 * time.Second); r.srv.active.Load() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("streams are left")
-		}
-	}
+	eventually(t, "no stream is left", func() bool { return r.srv.active.Load() == 0 })
 	r.srv.mu.Lock()
 	defer r.srv.mu.Unlock()
 	if down.kept != 0 {

@@ -136,7 +136,7 @@ func TestRPCTimeoutTravelsOn(t *testing.T) {
 			n := tries.Add(1)
 			told[n-1].Store(int64(d))
 			if n == 1 {
-				time.Sleep(20 * time.Millisecond) // as long as the work takes
+				<-time.NewTimer(20 * time.Millisecond).C // as long as the work takes
 				p.trailersOnly(e.id, "14")
 				return
 			}
@@ -202,7 +202,7 @@ func TestRPCStreamDeadlines(t *testing.T) {
 			p.rpc(1, false)
 			p.next()
 			begun := time.Now()
-			eventually(t, "twice the timeout has passed", func() bool { time.Sleep(time.Millisecond); return time.Since(begun) > 200*time.Millisecond })
+			eventually(t, "twice the timeout has passed", func() bool { return time.Since(begun) > 200*time.Millisecond })
 			p.data(1, message("end"), true)
 			p.next()
 			if e := p.next(); e.field("grpc-status") != "0" {
