@@ -82,7 +82,7 @@ func TestEndpointIdleForLongIsAskedOnceAtATime(t *testing.T) {
 	if idle.Cost(20*second) > busy.Cost(20*second)/50 {
 		t.Error("not asked again after 20 s")
 	}
-	idle.Start(20*second)
+	idle.Start(20 * second)
 	if idle.Cost(20*second) < busy.Cost(20*second) {
 		t.Error("asked by everybody")
 	}
