@@ -53,10 +53,9 @@ func (m *member) healthy() bool { return m.endpoint.Health == resource.Healthy }
 
 // willing is true of a member whose slow start is over, and of another in so
 // many of a hundred cases as its weight has grown to
-// (envoy.config.cluster.v3.Cluster.SlowStartConfig). A policy that draws a
-// member asks it, and draws another if it is not. That works alike for all,
-// needs no timer, and follows from the instance's own start alone, whatever
-// changes around it.
+// (envoy.config.cluster.v3.Cluster.SlowStartConfig). A policy that draws one
+// member by weight asks it, and draws another if it is not. That needs no timer,
+// and follows from the instance's own start alone, whatever changes around it.
 func (m *member) willing(now int64, s *resource.SlowStart) bool {
 	return m.warm <= now || rand.Float64() < m.factor(now, s)
 }

@@ -1,10 +1,16 @@
 package balancer
 
-// newLeastRequest chooses by attempts in flight: the one to be added included,
-// so that of two idle endpoints the heavier is preferred, and divided by weight
-// (envoy.config.cluster.v3.Cluster.LbPolicy LEAST_REQUEST, with two choices).
+// newLeastRequest chooses by attempts in flight, the one to be added included,
+// divided by weight (envoy.config.cluster.v3.Cluster.LbPolicy LEAST_REQUEST,
+// with two choices). Of two members with as many, each is chosen in proportion
+// to its weight.
 func newLeastRequest(cfg *Config, g group) chooser {
-	return &p2c{group: g, slow: cfg.SlowStart, prefer: func(a, b *member, _ int64) bool {
-		return float64(b.state.Load.InFlight()+1)*b.inverse < float64(a.state.Load.InFlight()+1)*a.inverse
-	}}
+	return &p2c{
+		group: g, slow: cfg.SlowStart,
+		quote: func(m *member, _ int64) (float64, int64) {
+			n := m.state.Load.InFlight()
+			return float64(n + 1), n
+		},
+		odds: func(_, _ float64) float64 { return 1 }, // never asked: equal numbers are equal prices
+	}
 }

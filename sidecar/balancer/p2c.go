@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"math/rand/v2"
 
 	"github.com/meshd/meshd/breaker"
@@ -13,8 +14,10 @@ import (
 type p2c struct {
 	group
 	slow resource.SlowStart
-	// prefer tells whether b is to be had rather than a.
-	prefer func(a, b *member, now int64) bool
+	// odds are those of the cheaper of two, by their calls in flight or their
+	// prices.
+	quote func(m *member, now int64) (price float64, inflight int64)
+	odds  func(dear, cheap float64) float64
 }
 
 // samples is how many pairs are drawn before a group is scanned. With half of
@@ -38,7 +41,7 @@ func (p *p2c) choose(i Info, forced bool) *member {
 			a, b := &p.group[x], &p.group[y]
 			switch first, second := a.fit(&i, forced), b.fit(&i, forced); {
 			case first && second:
-				m := p.either(a, b, i.Now, forced)
+				m := p.better(a, b, i.Now, forced)
 				if !forced || a.state.Breaker.Ready() || b.state.Breaker.Ready() {
 					return m
 				}
@@ -57,28 +60,55 @@ func (p *p2c) choose(i Info, forced bool) *member {
 	if b == nil {
 		return a
 	}
-	return p.either(a, b, i.Now, forced)
-}
-
-func (p *p2c) either(a, b *member, now int64, forced bool) *member {
-	switch {
-	case !a.willing(now, &p.slow):
-		return b
-	case !b.willing(now, &p.slow):
-		return a
-	}
-	return p.better(a, b, now, forced)
+	return p.better(a, b, i.Now, forced)
 }
 
 // better prefers a member whose breaker is half open, whatever its price: only
 // a trial can close the breaker again, and the breaker bounds their number.
-// Between equals the first is as random as the second.
+//
+// The difference of calls in flight is a fact, and of two members with
+// different numbers the one where price ÷ weight is less is chosen. Between
+// equal numbers, which at light load is every pair, weights and odds decide: a
+// difference of prices is an estimate from a few calls, and a member that has
+// had bad luck must not be starved until the others have had it too.
 func (p *p2c) better(a, b *member, now int64, forced bool) *member {
 	switch {
 	case !forced && a.state.Breaker.State() != breaker.Closed:
 		return a
-	case !forced && b.state.Breaker.State() != breaker.Closed, p.prefer(a, b, now):
+	case !forced && b.state.Breaker.State() != breaker.Closed:
+		return b
+	}
+	x, m := p.quote(a, now)
+	y, n := p.quote(b, now)
+	u, v := a.pull(now, &p.slow), b.pull(now, &p.slow)
+	if m != n {
+		if y*u < x*v {
+			return b
+		}
+		return a
+	}
+	switch {
+	case y < x:
+		v *= p.odds(x, y)
+	case x < y:
+		u *= p.odds(y, x)
+	case u == v:
+		return a
+	}
+	if math.IsInf(v, 1) || rand.Float64()*(u+v) < v {
 		return b
 	}
 	return a
+}
+
+// pull is m's weight among two, which grows through its slow start: of an
+// equal that has all its weight, a member with a part f of its own takes f/2 of
+// the calls. It is not drawn less often: the choice between the two would
+// otherwise often be none, and who cannot be turned down can be stuck.
+func (m *member) pull(now int64, s *resource.SlowStart) float64 {
+	if m.warm <= now {
+		return m.weight
+	}
+	f := m.factor(now, s)
+	return m.weight * f / (2 - f)
 }

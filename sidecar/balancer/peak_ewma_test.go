@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // At light load nearly every pair is idle, and what an estimate says of two
@@ -65,6 +67,36 @@ func TestSlowServerLeavesTheTail(t *testing.T) {
 		t.Logf("%v calls a second: p99 %v, of nine alone %v; the slow one has %.4f of the calls", rate, s.p99, alone, share[3])
 		if float64(s.p99) > 1.3*float64(alone) {
 			t.Errorf("%v calls a second: p99 %v, of nine alone %v", rate, s.p99, alone)
+		}
+	}
+}
+
+// So it is while all servers are young, or all but the one that is stuck:
+// slow start does not keep calls from going where they are answered.
+func TestStuckServerAmongTheYoung(t *testing.T) {
+	for name, started := range map[string]func(i int) int64{
+		"all young": func(int) int64 { return 9999 },
+		"all young but the stuck one": func(i int) int64 {
+			if i == 1 {
+				return 1
+			}
+			return 9999
+		},
+	} {
+		s, _, set := simulate(t, "peak_ewma", 3)
+		old := set
+		set, _ = (*endpoint.Set)(nil).Update(assignment(3, func(i int, e *resource.Endpoint) { e.Started = started(i) }),
+			func(r resource.Endpoint) *endpoint.Endpoint {
+				return endpoint.New(r, old.ByAddress(r.Addr).Breaker, nil)
+			})
+		cfg := Config{Balancing: resource.DefaultBalancing(), Time: time.Unix(10_000, 0)}
+		cfg.SlowStart.Window = 10 * time.Second
+		p := picker(t, "peak_ewma", set, cfg)
+		s.run(p, set, 300, time.Second, func(int) behaviour { return fast })
+		s.run(p, set, 300, 3*time.Second, one(1, stuck(0, time.Hour, fast), fast))
+		t.Logf("%s: %d calls to it", name, s.count[1])
+		if s.count[1] > 20 {
+			t.Errorf("%s: %d of 900 calls to it", name, s.count[1])
 		}
 	}
 }
