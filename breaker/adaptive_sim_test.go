@@ -20,12 +20,7 @@ func TestOverload(t *testing.T) {
 	t.Logf("%-11s %3s %5s | %8s %6s %6s | %8s %6s |", "service", "N", "load", "goodput", "p99 x", "limit", "fixed:", "p99 x")
 	for _, svc := range services {
 		for _, workers := range []int{4, 16, 64} {
-			v := make([]float64, 100000)
-			s := newSim(1)
-			for i := range v {
-				v[i] = svc.draw(s.rng)
-			}
-			unloaded := quantile(v, 0.99)
+			unloaded := unloadedP99(svc.draw)
 			peak := float64(workers) / 0.010
 			for _, load := range []float64{0.5, 1, 2, 3} {
 				a := overload(7, workers, svc.draw, load, AdaptiveConfig{}, warm, end)
