@@ -174,6 +174,7 @@ func TestRefusedClusters(t *testing.T) {
 		"metadata frames": {func(c *clusterv3.Cluster) {
 			c.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowMetadata: true}
 		}, "http2_protocol_options.allow_metadata: true is not supported, want false"},
+		//lint:ignore SA1019 older control planes still set it
 		"selection": {func(c *clusterv3.Cluster) { c.ProtocolSelection = 2 }, "protocol_selection: 2 is not supported, want USE_CONFIGURED_PROTOCOL or"},
 		"protocol":  {func(c *clusterv3.Cluster) { c.Metadata = meshMetadata(t, map[string]any{"protocol": "udp"}) }, `protocol: "udp" is not valid, want tcp`},
 		"breaker": {func(c *clusterv3.Cluster) {
