@@ -243,6 +243,38 @@ func TestHalfOpenEndpointGetsItsTrial(t *testing.T) {
 	})
 }
 
+// While a trial waits for its answer, there is no second one for its own sake.
+func TestOneTrialAtATime(t *testing.T) {
+	for _, policy := range []string{"least_request", "peak_ewma"} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := brittle
+			cfg.HalfOpenRequests = 3
+			set := cluster(10, cfg, nil)
+			p := picker(t, policy, set)
+			bad := set.Endpoints()[4]
+			for _, e := range set.Endpoints() {
+				e.Load.Start(0)
+				e.Load.Answered(0)
+				e.Load.Done(0, time.Millisecond, e == bad)
+			}
+			trip(bad)
+			time.Sleep(time.Second + 1)
+			synctest.Wait()
+			trials := 0
+			for range 500 {
+				if e := pick(p); e == bad {
+					e.Breaker.Allow()
+					e.Load.Start(0)
+					trials++
+				}
+			}
+			if trials != 1 {
+				t.Errorf("%s: %d trials at a time", policy, trials)
+			}
+		})
+	}
+}
+
 func TestConcurrentPicks(t *testing.T) {
 	each(t, func(t *testing.T, policy string) {
 		set := cluster(20, breaker.Config{ConsecutiveFailures: 2, OpenFor: time.Microsecond}, nil)

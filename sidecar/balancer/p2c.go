@@ -63,8 +63,9 @@ func (p *p2c) choose(i Info, forced bool) *member {
 	return p.better(a, b, i.Now, forced)
 }
 
-// better prefers a member whose breaker is half open, whatever its price: only
-// a trial can close the breaker again, and the breaker bounds their number.
+// better prefers a member whose breaker is half open, whatever its price, as
+// long as none waits for its answer: only trials can close the breaker again,
+// and one that hangs is not helped by a second.
 //
 // The difference of calls in flight is a fact, and of two members with
 // different numbers the one where price ÷ weight is less is chosen. Between
@@ -73,9 +74,9 @@ func (p *p2c) choose(i Info, forced bool) *member {
 // had bad luck must not be starved until the others have had it too.
 func (p *p2c) better(a, b *member, now int64, forced bool) *member {
 	switch {
-	case !forced && a.state.Breaker.State() != breaker.Closed:
+	case !forced && a.onTrial():
 		return a
-	case !forced && b.state.Breaker.State() != breaker.Closed:
+	case !forced && b.onTrial():
 		return b
 	}
 	x, m := p.quote(a, now)
@@ -99,6 +100,11 @@ func (p *p2c) better(a, b *member, now int64, forced bool) *member {
 		return b
 	}
 	return a
+}
+
+// onTrial is asked of a member whose breaker is ready.
+func (m *member) onTrial() bool {
+	return m.state.Breaker.State() != breaker.Closed && m.state.Load.Waiting() == 0
 }
 
 // pull is m's weight among two, which grows through its slow start: of an

@@ -195,6 +195,9 @@ func (l *Load) Cancel() { l.inflight.Add(-1) }
 // InFlight is the number of attempts started and not ended.
 func (l *Load) InFlight() int64 { return l.inflight.Load() }
 
+// Waiting is the number of those without an answer.
+func (l *Load) Waiting() int64 { return int64(l.waiting.Load() >> sumBits) }
+
 // Latency is the average as of the last outcome, without penalty; 0 if unknown.
 func (l *Load) Latency() time.Duration {
 	return time.Duration(unpack(l.packed.Load()).latency)
