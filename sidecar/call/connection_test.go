@@ -137,8 +137,8 @@ func TestConnectionSpans(t *testing.T) {
 		s := f.spans[i]
 		set := attribute.NewSet(s.Attributes...)
 		for key, value := range want {
-			if got, _ := set.Value(key); got.Emit() != value {
-				t.Errorf("span %d: %s is %q, want %q", i, key, got.Emit(), value)
+			if got, _ := set.Value(key); got.String() != value {
+				t.Errorf("span %d: %s is %q, want %q", i, key, got.String(), value)
 			}
 		}
 		if s.Name != "TCP checkout" || s.Kind != tracing.KindClient || s.Failed != (i != 1) {

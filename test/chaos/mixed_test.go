@@ -1,5 +1,7 @@
 package chaos
 
+//lint:file-ignore SA1019 net/http's own transport knows no :protocol
+
 import (
 	"bufio"
 	"context"

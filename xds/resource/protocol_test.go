@@ -1,5 +1,7 @@
 package resource
 
+//lint:file-ignore SA1019 older control planes still set these fields
+
 import (
 	"testing"
 

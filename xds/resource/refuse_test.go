@@ -1,5 +1,7 @@
 package resource
 
+//lint:file-ignore SA1019 older control planes still set these fields
+
 import (
 	"strings"
 	"testing"
@@ -174,7 +176,6 @@ func TestRefusedClusters(t *testing.T) {
 		"metadata frames": {func(c *clusterv3.Cluster) {
 			c.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowMetadata: true}
 		}, "http2_protocol_options.allow_metadata: true is not supported, want false"},
-		//lint:ignore SA1019 older control planes still set it
 		"selection": {func(c *clusterv3.Cluster) { c.ProtocolSelection = 2 }, "protocol_selection: 2 is not supported, want USE_CONFIGURED_PROTOCOL or"},
 		"protocol":  {func(c *clusterv3.Cluster) { c.Metadata = meshMetadata(t, map[string]any{"protocol": "udp"}) }, `protocol: "udp" is not valid, want tcp`},
 		"breaker": {func(c *clusterv3.Cluster) {

@@ -1,5 +1,7 @@
 package grpc
 
+//lint:file-ignore SA1019 gRPC reports rps as well
+
 import (
 	"encoding/base64"
 	"math"

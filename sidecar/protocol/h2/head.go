@@ -189,16 +189,6 @@ func (h *head) request(host string) string {
 	return ""
 }
 
-// named is the value of a field, or "".
-func (h *head) named(name string) string {
-	for i := h.pseudo; i < len(h.fields); i++ {
-		if h.fields[i].Name == name {
-			return h.fields[i].Value
-		}
-	}
-	return ""
-}
-
 // Character classes.
 const (
 	isToken  = 1 << iota // RFC 9110 section 5.6.2

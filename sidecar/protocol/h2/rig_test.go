@@ -3,7 +3,6 @@ package h2
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,8 +18,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
@@ -266,9 +263,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// cleartext is HTTP/2 with prior knowledge and nothing else.
+func cleartext() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
 // client is an HTTP/2 client of the relay.
 func (r *rig) client() *http.Client {
-	tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
+	tr := &http.Transport{Protocols: cleartext(), DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, r.addr)
 	}}
@@ -279,34 +283,15 @@ func (r *rig) client() *http.Client {
 // backend serves HTTP/2 with prior knowledge.
 func backend(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
-	s := &http2.Server{MaxConcurrentStreams: 250}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	hs := &http.Server{Handler: h2c.NewHandler(h, s)}
+	s := &http.Server{Handler: h, Protocols: cleartext(), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250}}
 	var work sync.WaitGroup
-	var mu sync.Mutex
-	conns := map[net.Conn]bool{}
-	work.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns[c] = true
-			mu.Unlock()
-			work.Go(func() { s.ServeConn(c, &http2.ServeConnOpts{BaseConfig: hs, Handler: h}) })
-		}
-	})
+	work.Go(func() { _ = s.Serve(l) })
 	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
+		_ = s.Close()
 		work.Wait()
 	})
 	return l.Addr().String()

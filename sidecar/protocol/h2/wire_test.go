@@ -43,7 +43,6 @@ type event struct {
 	data   []byte // of DATA, PING, GOAWAY
 	code   http2.ErrCode
 	n      uint32 // of WINDOW_UPDATE; the last stream of GOAWAY
-	pad    int
 	sets   map[http2.SettingID]uint32
 	more   int // by which SETTINGS changes the windows of all streams
 }
