@@ -81,7 +81,7 @@ func TestHTTP(t *testing.T) {
 		{"some good, some bad", "POST", "/api/v1/objects", asYAML, strings.Replace(cart, "80", "81", 1) + "\n---\nkind: Nothing\n", 422, `"result":"configured".*"refused":\["request:3: kind: value \\"Nothing\\"`},
 		{"a file's", "POST", "/api/v1/objects", asYAML, fileObjects, 422, `Service default/checkout: it comes from file:.*mesh.yaml:1; change it there`},
 		{"nothing", "POST", "/api/v1/objects", asYAML, "", 422, `no object`},
-		{"status", "GET", "/api/v1/status", "", "", 200, `{"name":"cart","namespace":"default","port":81,"source":"api","instances":\[\]}.*"version":"v0.0.0-test"`},
+		{"status", "GET", "/api/v1/status", "", "", 200, `{"name":"cart","namespace":"default","port":81,"protocol":"auto","source":"api","instances":\[\]}.*"version":"v0.0.0-test"`},
 		{"delete", "DELETE", "/api/v1/objects/Service/default/cart", "", "", 200, `{}`},
 		{"it is not there", "GET", "/api/v1/objects?name=cart", "", "", 200, `"items":\[\]`},
 		{"delete again", "DELETE", "/api/v1/objects/Service/default/cart", "", "", 404, `Service default/cart is not there`},

@@ -64,6 +64,19 @@ func (r RetryReason) String() string {
 	return "reason-" + strconv.Itoa(int(r))
 }
 
+// RetryStatus is the reason to try a call again that an HTTP status gives.
+func RetryStatus(status int) (RetryReason, bool) {
+	switch status {
+	case 502:
+		return Retry502, true
+	case 503:
+		return Retry503, true
+	case 504:
+		return Retry504, true
+	}
+	return 0, false
+}
+
 // BreakerState is the state of an endpoint's breaker; the numbers are those of
 // gobreaker's State.
 type BreakerState uint8

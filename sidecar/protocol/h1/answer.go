@@ -101,7 +101,7 @@ func (s *session) responseHead(u *upstream) bool {
 	}
 	now := s.srv.now()
 	latency := now - s.call.Began()
-	if reason, ok := retryStatus(r.status); ok {
+	if reason, ok := stats.RetryStatus(r.status); ok {
 		if d, again := s.call.Retry(now, reason, s.replayable()); again {
 			s.call.Done(now, r.status, stats.ErrNone, latency)
 			s.discard(u, r, n, now)
@@ -111,18 +111,6 @@ func (s *session) responseHead(u *upstream) bool {
 	}
 	s.commit(u, r, n, now, latency)
 	return true
-}
-
-func retryStatus(status int) (stats.RetryReason, bool) {
-	switch status {
-	case 502:
-		return stats.Retry502, true
-	case 503:
-		return stats.Retry503, true
-	case 504:
-		return stats.Retry504, true
-	}
-	return 0, false
 }
 
 // discard ends an attempt whose answer is not wanted. The connection survives

@@ -79,7 +79,7 @@ func (s *stream) again(end bool) bool {
 		reason, ok = grpc.RetryReason(code)
 		ok = ok && end // else a message follows
 	} else {
-		reason, ok = retryStatus(s.status)
+		reason, ok = stats.RetryStatus(s.status)
 		may = may && (s.req.grpc || idempotent(s.req.method))
 	}
 	if !ok {
@@ -93,18 +93,6 @@ func (s *stream) again(end bool) bool {
 	s.dropAttempt(codeCancel)
 	s.retryAfter(d)
 	return true
-}
-
-func retryStatus(status int) (stats.RetryReason, bool) {
-	switch status {
-	case 502:
-		return stats.Retry502, true
-	case 503:
-		return stats.Retry503, true
-	case 504:
-		return stats.Retry504, true
-	}
-	return 0, false
 }
 
 // commit sends the head on: from now on no other attempt can take its place.
