@@ -25,7 +25,7 @@ type Endpoint struct {
 	Region   string
 	Zone     string
 	Health   Health // Healthy or Draining
-	// Started is when the instance began to take calls, in seconds since 1970;
+	// Started is when the instance began to take calls, in ms since 1970;
 	// 0 is not known.
 	Started int64
 }

@@ -23,7 +23,7 @@ type Instance struct {
 	Admin       string     `json:"admin"` // host:port of the sidecar's admin listener
 	PID         int        `json:"pid"`
 	Version     string     `json:"version"` // of the sidecar
-	// ReadySince is when Ready was last false, in seconds since 1970: the
+	// ReadySince is when Ready was last false, in ms since 1970: the
 	// registry's to say. 0 is not known.
 	ReadySince int64 `json:"readySince,omitempty"`
 }

@@ -32,7 +32,7 @@ type Registration struct {
 	mu    sync.Mutex // guards the rest
 	value []byte     // to be stored
 	since time.Time
-	ready int64 // since when it is ready, in seconds since 1970; 0 if it is not
+	ready int64 // since when it is ready, in ms since 1970; 0 if it is not
 	grace time.Duration
 	once  bool // released
 }
@@ -85,7 +85,7 @@ func (r *Registry) since(in Instance) time.Time {
 	return time.Now()
 }
 
-// ready is since when in is ready, in seconds since 1970; 0 if it is not. One
+// ready is since when in is ready, in ms since 1970; 0 if it is not. One
 // that comes back ready with the process that was has been all the while.
 func (r *Registry) ready(in Instance) int64 {
 	if !in.Ready {
@@ -99,7 +99,7 @@ func (r *Registry) ready(in Instance) int64 {
 	if in.ReadySince != 0 {
 		return in.ReadySince
 	}
-	return time.Now().Unix()
+	return time.Now().UnixMilli()
 }
 
 // Update replaces what is stored of the instance; namespace, service and ID
@@ -118,7 +118,7 @@ func (g *Registration) Update(in Instance) error {
 	case !in.Ready:
 		g.ready = 0
 	case g.ready == 0:
-		g.ready = time.Now().Unix()
+		g.ready = time.Now().UnixMilli()
 	}
 	in.ReadySince = g.ready
 	value, err := encodeInstance(in)

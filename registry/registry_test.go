@@ -120,7 +120,7 @@ func TestReadySince(t *testing.T) {
 	}
 	eventually(t, r, "ready", func(s Snapshot) bool { return s.Instances[0].Ready })
 	since := r.Snapshot().Instances[0].ReadySince
-	if now := time.Now().Unix(); since < now-60 || since > now {
+	if now := time.Now().UnixMilli(); since < now-60_000 || since > now {
 		t.Errorf("ready since %d, now %d", since, now)
 	}
 	again, err := r.Register(in)

@@ -327,7 +327,7 @@ func TestNoAllocationsOfAnything(t *testing.T) {
 		cfg.SlowStart.Window, cfg.Time, cfg.LoadFactor = time.Hour, time.Unix(2000, 0), 1.25
 		set := cluster(1000, brittle, func(i int, e *resource.Endpoint) {
 			zonal(300, 300, 400)(i, e)
-			e.Priority, e.Started, e.Weight = uint32(i%2), int64(1000+i), uint32(1+i%5)
+			e.Priority, e.Started, e.Weight = uint32(i%2), int64(1000*(1000+i)), uint32(1+i%5)
 		})
 		for _, e := range set.Endpoints()[:600] {
 			trip(e)

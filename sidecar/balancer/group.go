@@ -28,7 +28,7 @@ func (cfg *Config) member(e *endpoint.Endpoint) member {
 	if cfg.SlowStart.Window > 0 && e.Started > 0 {
 		// A clock that is ahead of ours must not keep an instance cold: it has
 		// started by now.
-		age := max(cfg.Time.UnixNano()-e.Started*1e9, 0)
+		age := max(cfg.Time.UnixNano()-e.Started*1e6, 0)
 		if age < int64(cfg.SlowStart.Window) {
 			m.started = cfg.Now - age
 			m.warm = m.started + int64(cfg.SlowStart.Window)
@@ -56,17 +56,46 @@ func (m *member) healthy() bool { return m.endpoint.Health == resource.Healthy }
 // (envoy.config.cluster.v3.Cluster.SlowStartConfig). A policy that draws one
 // member by weight asks it, and draws another if it is not. That needs no timer,
 // and follows from the instance's own start alone, whatever changes around it.
-func (m *member) willing(now int64, s *resource.SlowStart) bool {
-	return m.warm <= now || rand.Float64() < m.factor(now, s)
+func (m *member) willing(now int64, s *slowStart) bool {
+	return m.warm <= now || rand.Float64() < s.factor(m, now)
 }
 
-// factor is what a weight has grown to, up to 1.
-func (m *member) factor(now int64, s *resource.SlowStart) float64 {
-	f := float64(max(now-m.started, 0)) / float64(s.Window)
+// slowStart is that of a group. Where all its members are young, the eldest has
+// all its weight: there is nobody who could do the others' part, and those who
+// started together are equals.
+type slowStart struct {
+	resource.SlowStart
+	eldest int64 // when it started; math.MinInt64 if that is long ago
+}
+
+func slowStartOf(cfg *Config, g group) slowStart {
+	s := slowStart{SlowStart: cfg.SlowStart, eldest: math.MaxInt64}
+	for i := range g {
+		if g[i].warm == 0 {
+			s.eldest = math.MinInt64
+			break
+		}
+		s.eldest = min(s.eldest, g[i].started)
+	}
+	return s
+}
+
+// factor is what the weight of m, whose slow start is not over, has grown to.
+func (s *slowStart) factor(m *member, now int64) float64 {
+	f := s.grown(m.started, now)
+	if s.eldest != math.MinInt64 {
+		f /= s.grown(s.eldest, now)
+	}
+	return f
+}
+
+// grown is the part of its weight that an endpoint has which started then.
+func (s *slowStart) grown(started, now int64) float64 {
+	f := float64(max(now-started, 0)) / float64(s.Window)
 	if s.Aggression != 1 && s.Aggression > 0 {
 		f = math.Pow(f, 1/s.Aggression)
 	}
-	return min(max(f, s.MinWeight), 1)
+	return min(max(f, s.MinWeight, 1e-6), 1)
 }
 
 // scan finds up to two fit members, the first from a random place on. It is

@@ -6,7 +6,7 @@ package balancer
 // to its weight.
 func newLeastRequest(cfg *Config, g group) chooser {
 	return &p2c{
-		group: g, slow: cfg.SlowStart,
+		group: g, slow: slowStartOf(cfg, g),
 		quote: func(m *member, _ int64) (float64, int64) {
 			n := m.state.Load.InFlight()
 			return float64(n + 1), n

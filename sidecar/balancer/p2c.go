@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 
 	"github.com/meshd/meshd/breaker"
-	"github.com/meshd/meshd/xds/resource"
 )
 
 // p2c takes two members at random and of these the better one: nearly as good
@@ -13,7 +12,7 @@ import (
 // running to the same one (Mitzenmacher, The Power of Two Choices, 2001).
 type p2c struct {
 	group
-	slow resource.SlowStart
+	slow slowStart
 	// odds are those of the cheaper of two, by their calls in flight or their
 	// prices.
 	quote func(m *member, now int64) (price float64, inflight int64)
@@ -111,10 +110,10 @@ func (m *member) onTrial() bool {
 // equal that has all its weight, a member with a part f of its own takes f/2 of
 // the calls. It is not drawn less often: the choice between the two would
 // otherwise often be none, and who cannot be turned down can be stuck.
-func (m *member) pull(now int64, s *resource.SlowStart) float64 {
+func (m *member) pull(now int64, s *slowStart) float64 {
 	if m.warm <= now {
 		return m.weight
 	}
-	f := m.factor(now, s)
+	f := s.factor(m, now)
 	return m.weight * f / (2 - f)
 }

@@ -4,7 +4,7 @@ package balancer
 // in it, divided by weight.
 func newPeakEWMA(cfg *Config, g group) chooser {
 	return &p2c{
-		group: g, slow: cfg.SlowStart,
+		group: g, slow: slowStartOf(cfg, g),
 		quote: func(m *member, now int64) (float64, int64) { return m.state.Load.Quote(now) },
 		odds:  odds,
 	}

@@ -75,12 +75,12 @@ func TestSlowServerLeavesTheTail(t *testing.T) {
 // slow start does not keep calls from going where they are answered.
 func TestStuckServerAmongTheYoung(t *testing.T) {
 	for name, started := range map[string]func(i int) int64{
-		"all young": func(int) int64 { return 9999 },
+		"all young": func(int) int64 { return 9_999_000 },
 		"all young but the stuck one": func(i int) int64 {
 			if i == 1 {
 				return 1
 			}
-			return 9999
+			return 9_999_000
 		},
 	} {
 		s, _, set := simulate(t, "peak_ewma", 3)

@@ -2,8 +2,6 @@ package balancer
 
 import (
 	"math/rand/v2"
-
-	"github.com/meshd/meshd/xds/resource"
 )
 
 // random draws a member in proportion to its weight
@@ -13,7 +11,7 @@ import (
 // distribution, 1991).
 type random struct {
 	group
-	slow  resource.SlowStart
+	slow  slowStart
 	slots []slot
 }
 
@@ -24,7 +22,7 @@ type slot struct {
 }
 
 func newRandom(cfg *Config, g group) chooser {
-	return &random{group: g, slow: cfg.SlowStart, slots: slotsOf(g)}
+	return &random{group: g, slow: slowStartOf(cfg, g), slots: slotsOf(g)}
 }
 
 func slotsOf(g group) []slot {

@@ -3,8 +3,6 @@ package balancer
 import (
 	"math/rand/v2"
 	"sync/atomic"
-
-	"github.com/meshd/meshd/xds/resource"
 )
 
 // roundRobin goes round the members, each in proportion to its weight and as
@@ -16,7 +14,7 @@ import (
 // round by itself; giving it to the next in line would double that one's load.
 type roundRobin struct {
 	group
-	slow   resource.SlowStart
+	slow   slowStart
 	stride []atomic.Uint32 // weight, scaled so that the greatest is fullStride
 	turn   atomic.Uint64
 	spare  atomic.Uint64
@@ -30,7 +28,7 @@ const (
 func newRoundRobin(cfg *Config, g group) chooser { return roundRobinOf(cfg, g) }
 
 func roundRobinOf(cfg *Config, g group) *roundRobin {
-	r := &roundRobin{group: g, slow: cfg.SlowStart, stride: make([]atomic.Uint32, len(g))}
+	r := &roundRobin{group: g, slow: slowStartOf(cfg, g), stride: make([]atomic.Uint32, len(g))}
 	r.weigh(func(i int) float64 { return g[i].weight })
 	r.turn.Store(uint64(rand.Uint32()))
 	r.spare.Store(uint64(rand.Uint32()))

@@ -67,8 +67,8 @@ func TestSlowStart(t *testing.T) {
 	for _, policy := range []string{"least_request", "peak_ewma", "random", "round_robin", "weighted_round_robin"} {
 		for n := 4; n < 7; n++ {
 			set := cluster(n, breaker.Config{}, func(i int, e *resource.Endpoint) {
-				if e.Started = 1000; i == 0 {
-					e.Started = 10_000 - 20
+				if e.Started = 1_000_000; i == 0 {
+					e.Started = 1000 * (10_000 - 20)
 				}
 			})
 			p := picker(t, policy, set, cfg)
@@ -86,8 +86,20 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
+// Instances that started together are equals: round robin is as exact as ever.
+func TestAllYoungAreEquals(t *testing.T) {
+	cfg := Config{Balancing: resource.DefaultBalancing(), Time: time.Unix(1000, 0)}
+	cfg.SlowStart.Window = 10 * time.Second
+	set := cluster(4, breaker.Config{}, func(i int, e *resource.Endpoint) { e.Started = 999_500 + 10*int64(i) })
+	p := picker(t, "round_robin", set, cfg)
+	for id, share := range sharesAt(p, 0, 4000) {
+		if share < 0.249 || share > 0.251 {
+			t.Errorf("%s has %.4f of the calls", id, share)
+		}
+	}
+}
+
 func TestSlowStartCurve(t *testing.T) {
-	m := member{warm: 1, started: 0}
 	for _, c := range []struct {
 		aggression, least float64
 		at                time.Duration
@@ -96,8 +108,8 @@ func TestSlowStartCurve(t *testing.T) {
 		{1, 0.1, 0, 0.1}, {1, 0.1, 5 * time.Second, 0.5}, {1, 0.1, 10 * time.Second, 1},
 		{2, 0.1, 2500 * time.Millisecond, 0.5}, {0.5, 0.1, 5 * time.Second, 0.25}, {1, 0.3, time.Second, 0.3},
 	} {
-		s := resource.SlowStart{Window: 10 * time.Second, Aggression: c.aggression, MinWeight: c.least}
-		if got := m.factor(int64(c.at), &s); math.Abs(got-c.want) > 1e-9 {
+		s := slowStart{SlowStart: resource.SlowStart{Window: 10 * time.Second, Aggression: c.aggression, MinWeight: c.least}}
+		if got := s.grown(0, int64(c.at)); math.Abs(got-c.want) > 1e-9 {
 			t.Errorf("aggression %v after %v: %v, want %v", c.aggression, c.at, got, c.want)
 		}
 	}
@@ -107,7 +119,7 @@ func TestSlowStartCurve(t *testing.T) {
 func TestStrangeStartTimes(t *testing.T) {
 	cfg := Config{Balancing: resource.DefaultBalancing(), Now: 5, Time: time.Unix(1000, 0)}
 	cfg.SlowStart.Window = 10 * time.Second
-	for started, warm := range map[int64]int64{0: 0, 900: 0, 995: 5 - 5e9 + 10e9, 2000: 5 + 10e9} {
+	for started, warm := range map[int64]int64{0: 0, 900e3: 0, 995e3: 5 - 5e9 + 10e9, 2000e3: 5 + 10e9} {
 		e := cluster(1, breaker.Config{}, func(_ int, e *resource.Endpoint) { e.Started = started }).Endpoints()[0]
 		if m := cfg.member(e); m.warm != warm {
 			t.Errorf("started at %d: warm at %d, want %d", started, m.warm, warm)

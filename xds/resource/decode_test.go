@@ -139,7 +139,7 @@ func TestCluster(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	a, b, c := anEndpoint("10.0.0.1", 80), anEndpoint("fd00::1", 81), anEndpoint("::ffff:10.0.0.2", 82)
-	a.Metadata = meshMetadata(t, map[string]any{"id": "checkout-0", "startedAt": "2026-01-02T15:04:05Z"})
+	a.Metadata = meshMetadata(t, map[string]any{"id": "checkout-0", "startedAt": "2026-01-02T15:04:05.25Z"})
 	a.LoadBalancingWeight = wrapperspb.UInt32(5)
 	b.HealthStatus = corev3.HealthStatus_DRAINING
 	c.HealthStatus = corev3.HealthStatus_TIMEOUT
@@ -149,7 +149,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	equal(t, got, &Endpoints{Cluster: "default/checkout:8080", Endpoints: []Endpoint{
 		{Addr: netip.MustParseAddrPort("[fd00::1]:81"), Weight: 1, Priority: 1, Region: "eu", Zone: "a", LocalityWeight: 1, Health: Draining},
-		{Addr: netip.MustParseAddrPort("10.0.0.1:80"), ID: "checkout-0", Weight: 5, Region: "eu", Zone: "a", LocalityWeight: 1, Started: 1767366245},
+		{Addr: netip.MustParseAddrPort("10.0.0.1:80"), ID: "checkout-0", Weight: 5, Region: "eu", Zone: "a", LocalityWeight: 1, Started: 1767366245250},
 		{Addr: netip.MustParseAddrPort("10.0.0.2:82"), Weight: 1, Region: "eu", Zone: "a", LocalityWeight: 1, Health: Unhealthy},
 	}})
 	if got, err = DecodeEndpoints(packed(t, anAssignment())); err != nil || len(got.Endpoints) != 0 {

@@ -181,7 +181,7 @@ func (ep *Endpoint) decode(b []byte) error {
 				return err
 			}
 			d.text("id", &ep.ID)
-			d.second("startedAt", &ep.Started)
+			d.moment("startedAt", &ep.Started)
 			err = ours(d.done())
 		case 4:
 			if ep.Weight, err = wrapped32(v.b); err == nil && ep.Weight == 0 {

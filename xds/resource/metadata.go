@@ -133,18 +133,18 @@ func (d *dict) duration(name string, to *time.Duration) {
 	*to = t
 }
 
-// second reads a moment, in seconds since 1970.
-func (d *dict) second(name string, to *int64) {
+// moment reads a time, in ms since 1970.
+func (d *dict) moment(name string, to *int64) {
 	v, ok := d.take(name)
 	if !ok {
 		return
 	}
 	t, err := time.Parse(time.RFC3339, v.GetStringValue())
-	if err != nil || t.Unix() < 0 {
+	if err != nil || t.UnixMilli() < 0 {
 		d.fail(name, v, `a time such as "2026-01-02T15:04:05Z"`)
 		return
 	}
-	*to = t.Unix()
+	*to = t.UnixMilli()
 }
 
 // object reads a nested struct with f; absent, f is not called.

@@ -204,7 +204,7 @@ type Endpoint struct {
 	// endpoints of the locality together; 0 is not said.
 	LocalityWeight uint32
 	Health         Health
-	// Started is when the instance began to take calls, in seconds since 1970
+	// Started is when the instance began to take calls, in ms since 1970
 	// (metadata field startedAt); 0 is not known.
 	Started int64
 }

@@ -64,7 +64,7 @@ func endpoint(e *mesh.Endpoint) *endpointv3.LbEndpoint {
 		fields["id"] = e.ID
 	}
 	if e.Started > 0 {
-		fields["startedAt"] = time.Unix(e.Started, 0).UTC().Format(time.RFC3339)
+		fields["startedAt"] = time.UnixMilli(e.Started).UTC().Format(time.RFC3339Nano)
 	}
 	if len(fields) > 0 {
 		out.Metadata = metadata(fields)
