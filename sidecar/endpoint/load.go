@@ -32,7 +32,8 @@ import (
 //     Therefore stuck is the mean age of the calls that wait for the head of
 //     their answer, or the time since the last outcome where that is less: an
 //     endpoint whose calls get old while nothing ends is as slow as they are
-//     old. Calls older than a minute are long polls, and no sign.
+//     old. Calls older than 16 s, a little more than the default timeout, are
+//     streams or long polls, and no sign.
 //   - A failure may be quick, so its latency can only raise the average.
 //     Instead it raises penalty by one, up to five, and a success or a second
 //     without outcome lowers it by one. Thus a rare failure costs the endpoint
@@ -63,7 +64,7 @@ const (
 	unanswered = float64(1e15) // ns: price of a call beside the first one to an unknown
 
 	sumBits = 48
-	longest = 60 << 10 // ticks: what has waited longer is not stuck but slow by nature
+	longest = 16 << 10 // ticks: what has waited longer is not stuck but slow by nature
 
 	// maxBusy bounds what an endpoint may ask for with Retry-After.
 	maxBusy = 30 * time.Second

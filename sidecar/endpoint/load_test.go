@@ -200,3 +200,67 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	})
 }
+
+func TestCallsThatWaitAreAge(t *testing.T) {
+	var l Load
+	l.call(second, 10*ms, false)
+	l.Start(second)
+	l.Start(3 * second)
+	if l.Waiting() != 2 {
+		t.Errorf("%d wait", l.Waiting())
+	}
+	// 3 s and 1 s old: as slow as 2 s.
+	if got := l.Latency(); got != 10*ms {
+		t.Errorf("latency %v", got)
+	}
+	cost := l.Cost(4 * second)
+	l.Answered(second)
+	near(t, "one of them answered, the other is 1 s old", l.Cost(4*second), cost/2)
+	l.Answered(3 * second)
+	if got := l.Cost(4 * second); got > cost/100 {
+		t.Errorf("nobody waits: %.3g, was %.3g", got, cost)
+	}
+	// What ends shows that the endpoint is not stuck.
+	l.Start(4 * second)
+	l.call(10*second, 10*ms, false)
+	near(t, "another call has ended", l.Cost(10*second), 4*10e6)
+	// A stream is no sign.
+	if got := l.Cost(30 * second); got > 40e6 {
+		t.Errorf("a call of 26 s: %.3g", got)
+	}
+}
+
+func TestManyWait(t *testing.T) {
+	var l Load
+	at := int64(300) * 24 * 3600 * second // ticks have wrapped, several times
+	l.call(at, ms, false)
+	for range 60_000 {
+		l.Start(at)
+	}
+	if l.Waiting() != 60_000 || l.InFlight() != 60_000 {
+		t.Errorf("%d and %d", l.Waiting(), l.InFlight())
+	}
+	later := at + second
+	w := l.waiting.Load()
+	if got := meanAge(w, tickOf(later)); got < 950 || got > 960 {
+		t.Errorf("mean age %d ticks", got)
+	}
+	for range 60_000 {
+		l.Answered(at)
+	}
+	if l.Waiting() != 0 || l.waiting.Load() != 0 {
+		t.Errorf("%x is left", l.waiting.Load())
+	}
+}
+
+func TestShed(t *testing.T) {
+	var l Load
+	l.call(second, 10*ms, false)
+	l.Shed(second, 0)
+	near(t, "a second by default", l.Cost(2*second-1)/l.Cost(2*second+1), 1024)
+	l.Shed(2*second, time.Hour)
+	l.Shed(2*second, time.Second) // the longer counts
+	if l.Cost(31*second) < 1000*l.Cost(33*second) {
+		t.Error("not half a minute at most")
+	}
+}
