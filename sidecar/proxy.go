@@ -13,6 +13,7 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/meshd/meshd/sidecar/admin"
+	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/listener"
@@ -111,6 +112,7 @@ func (p *Proxy) start(ctx context.Context) error {
 	}
 	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now)
 	p.snapshot.pools = p.outboundPools
+	p.snapshot.as = balancer.Client{ID: p.cfg.Instance, Region: p.cfg.Region, Zone: p.cfg.Zone}
 	p.snapshot.direct = p.direct(p.cfg.Policy, p.outboundPools)
 	p.beside = p.direct(Passthrough, p.besidePools) // the policy is of what the application calls
 	if p.cfg.Meshd != "" {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/xds/client"
@@ -36,7 +37,8 @@ type snapshot struct {
 	stats  *stats.Registry
 	now    func() int64
 	pools  func(resource.Cluster, resource.Endpoint) any
-	client *client.Client // nil without a control plane
+	as     balancer.Client // whose calls they are
+	client *client.Client  // nil without a control plane
 	direct *direct
 
 	hosts  atomic.Pointer[map[string]*known]
@@ -227,7 +229,7 @@ func (s *snapshot) route(r *resource.Route) *call.Route {
 func (s *snapshot) cluster(name string) *call.Cluster {
 	c := s.clusters[name]
 	if c == nil {
-		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now}
+		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as}
 		s.update(c, &resource.Cluster{Name: name}, nil)
 		s.clusters[name] = c
 	}

@@ -1,6 +1,10 @@
 package h1
 
-import "github.com/meshd/meshd/sidecar/stats"
+import (
+	"time"
+
+	"github.com/meshd/meshd/sidecar/stats"
+)
 
 // phase is where the answer stands.
 type phase uint8
@@ -101,6 +105,10 @@ func (s *session) responseHead(u *upstream) bool {
 	}
 	now := s.srv.now()
 	latency := now - s.call.Began()
+	s.call.Answered()
+	if r.status == 429 || r.status == 503 {
+		s.shed(r, u.in, now)
+	}
 	if reason, ok := stats.RetryStatus(r.status); ok {
 		if d, again := s.call.Retry(now, reason, s.replayable()); again {
 			s.call.Done(now, r.status, stats.ErrNone, latency)
@@ -112,6 +120,20 @@ func (s *session) responseHead(u *upstream) bool {
 	s.commit(u, r, n, now, latency)
 	return true
 }
+
+// shed takes note of an endpoint that asks to be left alone for a while.
+func (s *session) shed(r *response, in []byte, now int64) {
+	for i := range r.fields {
+		if f := &r.fields[i]; f.known == hOther && equalFold(f.name(in), "retry-after") {
+			if n, ok := parseLength(f.value(in)); ok {
+				s.call.Shed(now, time.Duration(min(n, maxRetryAfter))*time.Second)
+			}
+		}
+	}
+}
+
+// maxRetryAfter is the most that a Retry-After is taken for, in seconds.
+const maxRetryAfter = 300
 
 // discard ends an attempt whose answer is not wanted. The connection survives
 // when the whole answer is at hand.

@@ -1,6 +1,8 @@
 package h1
 
 import (
+	"net/netip"
+
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
@@ -71,6 +73,11 @@ func (s *session) begin(a *call.Authority, now int64) {
 	err := s.call.Begin(s.srv.Tracer, route, parent, has, now)
 	s.inCall = true
 	s.state = stCall
+	if route.Hashes() {
+		if hash, ok, _ := route.HashOf(hashable{s}); ok {
+			s.call.Hash(hash)
+		}
+	}
 	h := hop{via: route.Via, forwarded: route.Forwarded}
 	var trace [tracing.TraceparentLen]byte
 	if !s.srv.Tracer.Off {
@@ -82,6 +89,11 @@ func (s *session) begin(a *call.Authority, now int64) {
 			state = r.traceState(in)
 		}
 		s.call.Describe(r.name, r.path, []byte(s.peerAddr()), state)
+		version := "1.1"
+		if s.http10 {
+			version = "1.0"
+		}
+		s.call.DescribeProtocol(version, false)
 	}
 	if h.forwarded != resource.ForwardedNone {
 		h.peer = s.peerAddr()
@@ -106,6 +118,37 @@ func (s *session) begin(a *call.Authority, now int64) {
 		s.callEnd = now + int64(route.Timeout)
 	}
 	s.nextAttempt(now)
+}
+
+// hashable is the request at hand as call.Hashable sees it.
+type hashable struct{ s *session }
+
+// Header implements call.Hashable.
+func (h hashable) Header(name string) (value []byte) {
+	sep := ", "
+	if name == "cookie" {
+		sep = "; "
+	}
+	for i := range h.s.req.fields {
+		f := &h.s.req.fields[i]
+		switch v := f.value(h.s.down.in); {
+		case !equalFold(f.name(h.s.down.in), name):
+		case value == nil:
+			value = v
+		default:
+			value = append(append(value[:len(value):len(value)], sep...), v...)
+		}
+	}
+	return value
+}
+
+// Target implements call.Hashable.
+func (h hashable) Target() []byte { return h.s.req.path }
+
+// Source implements call.Hashable.
+func (h hashable) Source() netip.Addr {
+	a, _ := netip.ParseAddr(h.s.peerAddr())
+	return a
 }
 
 // absorb appends body bytes that are at hand to the head, so that a small

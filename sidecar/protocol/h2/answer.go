@@ -1,6 +1,9 @@
 package h2
 
 import (
+	"strconv"
+	"time"
+
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
@@ -51,12 +54,21 @@ func (s *stream) answered(l *leg, end bool) {
 		s.outcome = s.rpcOutcome(r, end)
 	}
 	s.latency = s.srv.now - s.call.Began()
+	s.call.Answered()
+	if r.status == 429 || r.status == 503 {
+		if n, err := strconv.Atoi(r.named("retry-after")); err == nil && n >= 0 {
+			s.call.Shed(s.srv.now, time.Duration(min(n, maxRetryAfter))*time.Second)
+		}
+	}
 	s.report(r)
 	if s.again(end) {
 		return
 	}
 	s.commit(l, end)
 }
+
+// maxRetryAfter is the most that a Retry-After is taken for, in seconds.
+const maxRetryAfter = 300
 
 // rpcOutcome is the outcome of a gRPC call as far as a head or trailers tell it.
 func (s *stream) rpcOutcome(h *head, end bool) int {

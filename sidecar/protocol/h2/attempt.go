@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"net/netip"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
@@ -67,6 +68,11 @@ func (s *stream) route(a *call.Authority) {
 		s.failCall(e)
 		return
 	}
+	if route.Hashes() {
+		if hash, ok, _ := route.HashOf(hashable{s}); ok {
+			s.call.Hash(hash)
+		}
+	}
 	s.deadlines(now)
 	// Whatever the method: an endpoint may refuse a request without having
 	// looked at it.
@@ -74,9 +80,33 @@ func (s *stream) route(a *call.Authority) {
 	s.nextAttempt()
 }
 
+// hashable is a stream's request as call.Hashable sees it.
+type hashable struct{ s *stream }
+
+// Header implements call.Hashable.
+func (h hashable) Header(name string) []byte {
+	if v := h.s.req.named(name); v != "" {
+		return []byte(v)
+	}
+	return nil
+}
+
+// Target implements call.Hashable.
+func (h hashable) Target() []byte { return bytesOf(h.s.req.path) }
+
+// Source implements call.Hashable.
+func (h hashable) Source() netip.Addr {
+	a, _ := netip.ParseAddr(h.s.peer)
+	return a
+}
+
 func (s *stream) describe(state []byte) {
 	s.call.Describe(bytesOf(s.req.method), bytesOf(s.req.path), bytesOf(s.peer), state)
-	s.call.DescribeProtocol("2", s.req.grpc)
+	version := "2"
+	if s.down.c == nil {
+		version = "1.1"
+	}
+	s.call.DescribeProtocol(version, s.req.grpc)
 }
 
 // deadlines sets when the call has to be over. The caller's grpc-timeout

@@ -189,6 +189,25 @@ func (h *head) request(host string) string {
 	return ""
 }
 
+// named is the value of a field; of several of the name all, joined as RFC
+// 9110 section 5.3 has it, or RFC 9113 section 8.2.3 for cookie.
+func (h *head) named(name string) (value string) {
+	sep, found := ", ", false
+	if name == "cookie" {
+		sep = "; "
+	}
+	for i := h.pseudo; i < len(h.fields); i++ {
+		switch {
+		case h.fields[i].Name != name:
+		case !found:
+			value, found = h.fields[i].Value, true
+		default:
+			value += sep + h.fields[i].Value
+		}
+	}
+	return value
+}
+
 // Character classes.
 const (
 	isToken  = 1 << iota // RFC 9110 section 5.6.2

@@ -267,8 +267,13 @@ func (s *stream) move(to *leg) {
 			from.c.held -= n
 			from.c.credit()
 		}
-		if from.in = from.in[n:]; len(from.in) == 0 && cap(from.in) > 4<<10 {
+		switch {
+		case n < len(from.in):
+			from.in = from.in[n:]
+		case cap(from.in) > 4<<10:
 			from.in = nil
+		default:
+			from.in = from.in[:0] // for the next call
 		}
 		if len(from.in) > 0 || to.outEnd {
 			s.settle(to)

@@ -76,7 +76,7 @@ func (c *back) request(s *stream, end bool) {
 		}
 	})
 	if cookies { // RFC 9113 section 8.2.3: split there, one field here
-		c.out = appendField(c.out, "Cookie", r.cookies())
+		c.out = appendField(c.out, "Cookie", r.named("cookie"))
 	}
 	switch {
 	case c.raw:
@@ -93,19 +93,6 @@ func (c *back) request(s *stream, end bool) {
 		c.out = append(c.out, "Content-Length: 0\r\n"...)
 	}
 	c.out = append(c.out, "\r\n"...)
-}
-
-// cookies joins what a client has split.
-func (h *head) cookies() (all string) {
-	for i := h.pseudo; i < len(h.fields); i++ {
-		if h.fields[i].Name == "cookie" {
-			if all != "" {
-				all += "; "
-			}
-			all += h.fields[i].Value
-		}
-	}
-	return all
 }
 
 func (c *back) sendHead(*leg, []hpack.HeaderField, bool) {

@@ -207,7 +207,7 @@ func TestWebSocketThroughBothTranslations(t *testing.T) {
 
 func TestCookiesAreOneField(t *testing.T) {
 	h := head{fields: []hpack.HeaderField{{Name: "cookie", Value: "a=1"}, {Name: "x"}, {Name: "cookie", Value: "b=2"}}}
-	if got := h.cookies(); got != "a=1; b=2" {
+	if got := h.named("cookie"); got != "a=1; b=2" {
 		t.Error(got)
 	}
 }
