@@ -187,7 +187,9 @@ func (k *stressClient) run(addr string) {
 			for len(k.streams) < 16 && int(k.next/2) < limit {
 				k.begin()
 			}
-			k.pour()
+			if k.pour(); len(k.streams) == 0 {
+				continue // it gave all of them up
+			}
 			e, err := k.p.read()
 			if err != nil {
 				if ne, ok := err.(net.Error); ok && ne.Timeout() || !k.done() {
