@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -82,18 +83,20 @@ func toTheMesh(t *testing.T, front, c0, c1 *pod) {
 			t.Errorf("by %s: the instances got %v of %d calls", addr, got, calls)
 		}
 	}
-	// Each call went once through each sidecar.
+	// Each call went once through each sidecar, which counts it when its answer
+	// has gone out.
 	const label = `meshd_service="default/checkout:8080"`
-	if n := front.sidecar.counted(t, "http_client_request_duration_seconds_count", label); n != 2*calls {
-		t.Errorf("the caller's sidecar counts %d calls of %d", n, 2*calls)
-	}
-	served := 0
-	for _, p := range []*pod{c0, c1} {
-		served += p.sidecar.counted(t, "http_server_request_duration_seconds_count", label)
-	}
-	if served != 2*calls {
-		t.Errorf("the instances' sidecars count %d calls of %d", served, 2*calls)
-	}
+	await(t, patience, func() error {
+		n := front.sidecar.counted(t, "http_client_request_duration_seconds_count", label)
+		served := 0
+		for _, p := range []*pod{c0, c1} {
+			served += p.sidecar.counted(t, "http_server_request_duration_seconds_count", label)
+		}
+		if n != 2*calls || served != 2*calls {
+			return fmt.Errorf("of %d calls the caller's sidecar counts %d, the instances' %d", 2*calls, n, served)
+		}
+		return nil
+	})
 	if n := front.sidecar.counted(t, "http_server_request_duration_seconds_count", ""); n != 0 {
 		t.Errorf("the caller's sidecar has served %d calls", n)
 	}
@@ -191,9 +194,13 @@ func inbound(t *testing.T, w *world, p *pod) {
 		if n := p.calls.Load() - calls; n != 1 {
 			t.Errorf("by %s: the application got %d calls", addr, n)
 		}
-		if n := p.sidecar.counted(t, "http_server_request_duration_seconds_count", label) - before; n != 1 {
-			t.Errorf("by %s: the sidecar counts %d calls", addr, n)
-		}
+		// A call is counted when its answer has gone out.
+		await(t, patience, func() error {
+			if n := p.sidecar.counted(t, "http_server_request_duration_seconds_count", label) - before; n != 1 {
+				return fmt.Errorf("by %s: the sidecar counts %d calls", addr, n)
+			}
+			return nil
+		})
 		// What is not HTTP gets to the application too, which makes of it what it may.
 		c, err := dial(t.Context(), w.router, appUID, nil, net.JoinHostPort(addr, "8080"))
 		if err != nil {

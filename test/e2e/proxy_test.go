@@ -125,9 +125,12 @@ func TestNames(t *testing.T) {
 		}
 	}
 	const label = `meshd_service="default/checkout:8080"`
-	if n := town.front.counted(t, "http_client_request_duration_seconds_count", label); n != 20 {
-		t.Errorf("%d of 20 calls are counted for the one service", n)
-	}
+	await(t, patience, func() error {
+		if n := town.front.counted(t, "http_client_request_duration_seconds_count", label); n != 20 {
+			return fmt.Errorf("%d of 20 calls are counted for the one service", n)
+		}
+		return nil
+	})
 }
 
 // An answer is what a call got.
