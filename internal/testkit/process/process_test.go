@@ -18,7 +18,9 @@ const roleEnv = "PROCESS_ROLE"
 func TestMain(m *testing.M) {
 	if os.Getenv(roleEnv) == "child" {
 		fmt.Println("child of", os.Getppid())
-		select {} // until a signal comes
+		// Until a signal comes. A bare select would be a deadlock to the runtime,
+		// whenever it looks.
+		<-time.NewTimer(time.Hour).C
 	}
 	goleak.VerifyTestMain(m)
 }
