@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/protocol/socket"
 	"github.com/meshd/meshd/sidecar/protocol/tcp"
 	"github.com/meshd/meshd/sidecar/stats"
 )
@@ -34,7 +35,7 @@ func (p *Proxy) connect(ctx context.Context, c *net.TCPConn, a *call.Authority, 
 	if r.Server {
 		o.sent, o.received = o.received, o.sent
 	}
-	e := o.call.BeginConnection(p.tracer, r, peerOf(c), p.now())
+	e := o.call.BeginConnection(p.tracer, r, socket.PeerOf(c), p.now())
 	if e == stats.ErrNone {
 		e = o.guarded(ctx, first)
 	}
@@ -48,13 +49,6 @@ func (p *Proxy) connect(ctx context.Context, c *net.TCPConn, a *call.Authority, 
 	}
 	o.call.EndConnection(p.now(), e, sent, received)
 	o.ended = true
-}
-
-func peerOf(c *net.TCPConn) string {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap().String()
-	}
-	return ""
 }
 
 // A connection is one that nobody looks into, and its call.

@@ -10,18 +10,7 @@ import (
 // peekOutbound is h1.Config.Peek: it knows a connection that nobody looks into
 // by where it is going.
 func (p *Proxy) peekOutbound(original netip.AddrPort, silent bool, opaque func()) bool {
-	name := original.String()
-	if a := p.snapshot.lookup([]byte(name)); a != nil {
-		return speaksTCP(a)
-	}
-	if !silent {
-		p.snapshot.ask(name, func(a *call.Authority) {
-			if a != nil && speaksTCP(a) {
-				opaque()
-			}
-		})
-	}
-	return false
+	return p.knownTCP(original.String(), !silent, opaque)
 }
 
 // peekInbound does so for calls to the application: as its sidecar was told,
@@ -30,12 +19,17 @@ func (p *Proxy) peekInbound(original netip.AddrPort, silent bool, opaque func())
 	if p.besideApp(original) || p.cfg.AppProtocol != AppAuto {
 		return p.cfg.AppProtocol == AppTCP && !p.besideApp(original)
 	}
-	own := p.cfg.ownAuthority()
-	if a := p.snapshot.lookup([]byte(own)); a != nil {
+	return p.knownTCP(p.cfg.ownAuthority(), silent, opaque)
+}
+
+// knownTCP reports whether an authority is known to be one that nobody looks
+// into. Where it is not known it may be asked for: opaque is called then if it is.
+func (p *Proxy) knownTCP(name string, ask bool, opaque func()) bool {
+	if a := p.snapshot.lookup([]byte(name)); a != nil {
 		return speaksTCP(a)
 	}
-	if silent {
-		p.snapshot.ask(own, func(a *call.Authority) {
+	if ask {
+		p.snapshot.ask(name, func(a *call.Authority) {
 			if a != nil && speaksTCP(a) {
 				opaque()
 			}

@@ -190,6 +190,12 @@ func (c *Call) Shed(now int64, after time.Duration) {
 	}
 }
 
+// RetryAfter is the time for which a Retry-After of so many seconds is taken.
+func RetryAfter(seconds int64) time.Duration {
+	const most = 300
+	return time.Duration(min(seconds, most)) * time.Second
+}
+
 // shed reports whether a status says that the endpoint has too much to do, and
 // not that it cannot serve: a breaker does not count it.
 func shed(status int) bool {

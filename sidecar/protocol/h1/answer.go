@@ -1,8 +1,7 @@
 package h1
 
 import (
-	"time"
-
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -126,14 +125,11 @@ func (s *session) shed(r *response, in []byte, now int64) {
 	for i := range r.fields {
 		if f := &r.fields[i]; f.known == hOther && equalFold(f.name(in), "retry-after") {
 			if n, ok := parseLength(f.value(in)); ok {
-				s.call.Shed(now, time.Duration(min(n, maxRetryAfter))*time.Second)
+				s.call.Shed(now, call.RetryAfter(n))
 			}
 		}
 	}
 }
-
-// maxRetryAfter is the most that a Retry-After is taken for, in seconds.
-const maxRetryAfter = 300
 
 // discard ends an attempt whose answer is not wanted. The connection survives
 // when the whole answer is at hand.

@@ -1,11 +1,11 @@
 package h1
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/pool"
+	raw "github.com/meshd/meshd/sidecar/protocol/socket"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -259,14 +259,7 @@ func (s *session) failCall(now int64, e stats.ErrorType, detail string) {
 	if detail == "" {
 		detail = s.detail(e)
 	}
-	status := e.Status()
-	if e == stats.ErrConnectionRefused || e == stats.ErrDestinationNotFound {
-		status = 503
-	}
-	if status == 0 {
-		status = 502
-	}
-	s.reply(status, e, detail, false)
+	s.reply(FailStatus(e), e, detail, false)
 }
 
 func (s *session) detail(e stats.ErrorType) string { return Detail(&s.call, e, "HTTP/1.1") }
@@ -295,9 +288,7 @@ func (s *session) dropSent() {
 
 func (s *session) peerAddr() string {
 	if s.peer == "" {
-		if a, err := netip.ParseAddrPort(s.down.Conn.RemoteAddr().String()); err == nil {
-			s.peer = a.Addr().Unmap().String()
-		}
+		s.peer = raw.PeerOf(s.down.Conn)
 	}
 	return s.peer
 }

@@ -59,7 +59,7 @@ func (q *Response) Status() int { return q.r.status }
 
 // Body is the framing of the content, in answer to a request with this method.
 func (q *Response) Body(requested string) Body {
-	return Body{q.r.body(methodOf([]byte(requested)))}
+	return Body{q.r.body(methodOf(requested))}
 }
 
 // Keep reports whether the server keeps the connection.

@@ -57,6 +57,24 @@ func Detail(c *call.Call, e stats.ErrorType, protocol string) string {
 	return where + ": " + e.String() + tries
 }
 
+// FailStatus is the status of the answer to a call that failed so.
+func FailStatus(e stats.ErrorType) int {
+	status := e.Status()
+	switch {
+	case e == stats.ErrConnectionRefused || e == stats.ErrDestinationNotFound:
+		return 503
+	case status == 0:
+		return 502
+	}
+	return status
+}
+
+// ProxyStatus is the value of Proxy-Status (RFC 9209) of an answer of our own;
+// detail is what Sanitize makes.
+func ProxyStatus(e stats.ErrorType, detail string) string {
+	return "meshd; error=" + e.String() + `; details="` + strings.ReplaceAll(detail, `"`, `\"`) + `"`
+}
+
 // Sanitize makes a text fit for a structured field's string (RFC 8941) and for
 // one line.
 func Sanitize(s string) string {

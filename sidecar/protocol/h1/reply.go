@@ -3,7 +3,6 @@ package h1
 import (
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/meshd/meshd/sidecar/stats"
 )
@@ -34,12 +33,10 @@ func (s *session) reply(status int, e stats.ErrorType, detail string, last bool)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = append(b, http.StatusText(status)...)
-	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nProxy-Status: meshd; error="...)
-	b = append(b, e.String()...)
-	b = append(b, "; details=\""...)
 	line := Sanitize(detail)
-	b = append(b, strings.ReplaceAll(line, `"`, `\"`)...)
-	b = append(b, "\"\r\nContent-Length: "...)
+	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nProxy-Status: "...)
+	b = append(b, ProxyStatus(e, line)...)
+	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len("meshd: ")+len(line)+1), 10)
 	if s.state == stFlush {
 		b = append(b, "\r\nConnection: close"...)

@@ -23,8 +23,11 @@ const (
 // idempotent is RFC 9110 section 9.2.2: the same effect whether sent once or twice.
 func (m method) idempotent() bool { return m >= mGet && m <= mTrace }
 
-func methodOf(b []byte) method {
-	switch string(b) {
+// Idempotent is RFC 9110 section 9.2.2 for a method as written.
+func Idempotent(name string) bool { return methodOf(name).idempotent() }
+
+func methodOf[T ~string | ~[]byte](name T) method {
+	switch string(name) {
 	case "GET":
 		return mGet
 	case "HEAD":

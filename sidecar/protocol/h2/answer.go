@@ -2,11 +2,12 @@ package h2
 
 import (
 	"strconv"
-	"time"
 
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -56,8 +57,8 @@ func (s *stream) answered(l *leg, end bool) {
 	s.latency = s.srv.now - s.call.Began()
 	s.call.Answered()
 	if r.status == 429 || r.status == 503 {
-		if n, err := strconv.Atoi(r.named("retry-after")); err == nil && n >= 0 {
-			s.call.Shed(s.srv.now, time.Duration(min(n, maxRetryAfter))*time.Second)
+		if n, err := strconv.ParseInt(r.named("retry-after"), 10, 64); err == nil && n >= 0 {
+			s.call.Shed(s.srv.now, call.RetryAfter(n))
 		}
 	}
 	s.report(r)
@@ -66,9 +67,6 @@ func (s *stream) answered(l *leg, end bool) {
 	}
 	s.commit(l, end)
 }
-
-// maxRetryAfter is the most that a Retry-After is taken for, in seconds.
-const maxRetryAfter = 300
 
 // rpcOutcome is the outcome of a gRPC call as far as a head or trailers tell it.
 func (s *stream) rpcOutcome(h *head, end bool) int {
@@ -92,7 +90,7 @@ func (s *stream) again(end bool) bool {
 		ok = ok && end // else a message follows
 	} else {
 		reason, ok = stats.RetryStatus(s.status)
-		may = may && (s.req.grpc || idempotent(s.req.method))
+		may = may && (s.req.grpc || h1.Idempotent(s.req.method))
 	}
 	if !ok {
 		return false

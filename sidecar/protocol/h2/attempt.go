@@ -9,6 +9,7 @@ import (
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
+	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
@@ -109,9 +110,7 @@ func (s *stream) describe(state []byte) {
 	s.call.DescribeProtocol(version, s.req.grpc)
 }
 
-// deadlines sets when the call has to be over. The caller's grpc-timeout
-// counts like the route's timeout, whichever is sooner. The route's bounds the
-// wait for an RPC's answer, and so begins when all was said.
+// deadlines sets when the call has to be over.
 func (s *stream) deadlines(now int64) {
 	s.rpcEnd = 0
 	if s.req.grpc && s.req.timeoutAt >= 0 {
@@ -119,6 +118,13 @@ func (s *stream) deadlines(now int64) {
 			s.rpcEnd = now + int64(d)
 		}
 	}
+	s.bound(now)
+}
+
+// bound sets the call's end: the caller's grpc-timeout counts like the route's
+// timeout, whichever is sooner. The route's bounds the wait for an RPC's answer,
+// and so begins when all was said.
+func (s *stream) bound(now int64) {
 	s.callEnd = s.rpcEnd
 	if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" && (!s.req.grpc || s.down.inEnd) {
 		if end := now + int64(d); s.callEnd == 0 || end < s.callEnd {
@@ -130,11 +136,7 @@ func (s *stream) deadlines(now int64) {
 // allSaid follows the end of a request.
 func (s *stream) allSaid() {
 	if s.in && s.req.grpc && !s.committed && s.call.Route.Timeout > 0 && s.due != dueRetry {
-		rpcEnd := s.rpcEnd
-		s.deadlines(s.srv.now)
-		if s.rpcEnd = rpcEnd; rpcEnd != 0 && rpcEnd < s.callEnd {
-			s.callEnd = rpcEnd
-		}
+		s.bound(s.srv.now)
 		s.armCall()
 	}
 }
@@ -257,10 +259,10 @@ func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 	}
 	switch route.Forwarded {
 	case resource.ForwardedX:
-		tell(hpack.HeaderField{Name: "x-forwarded-for", Value: r.joined("x-forwarded-for", s.peer)})
+		tell(hpack.HeaderField{Name: "x-forwarded-for", Value: r.with("x-forwarded-for", s.peer)})
 		tell(hpack.HeaderField{Name: "x-forwarded-proto", Value: "http"})
 	case resource.ForwardedRFC7239:
-		tell(hpack.HeaderField{Name: "forwarded", Value: r.joined("forwarded", forwarded(s.peer, r.authority))})
+		tell(hpack.HeaderField{Name: "forwarded", Value: r.with("forwarded", forwarded(s.peer, r.authority))})
 	}
 }
 
@@ -290,7 +292,7 @@ func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, agai
 	}
 	if again {
 		s.lastErr = e
-		may := !s.overflow && !s.committed && (idempotent(s.req.method) || !s.offered || reason == stats.RetryRefused)
+		may := !s.overflow && !s.committed && (h1.Idempotent(s.req.method) || !s.offered || reason == stats.RetryRefused)
 		if d, ok := s.call.Retry(now, reason, may); ok {
 			s.retryAfter(d)
 			return

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/meshd/meshd/sidecar/protocol/socket"
 )
 
 // A conn is one HTTP/2 connection: from a client, or to an endpoint. Its
@@ -80,9 +82,7 @@ func newConn(srv *Server, c *net.TCPConn) (*conn, error) {
 	k.decoder.SetMaxStringLength(srv.Limits.HeaderList)
 	k.block.limits = &srv.Limits
 	k.calm = newCalm(&srv.Limits)
-	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		k.peer = a.Addr().Unmap().String()
-	}
+	k.peer = socket.PeerOf(c)
 	return k, nil
 }
 

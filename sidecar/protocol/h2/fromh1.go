@@ -13,29 +13,24 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/meshd/meshd/sidecar/protocol/h1"
+	"github.com/meshd/meshd/sidecar/protocol/socket"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
 // A front is one HTTP/1.1 connection from a client that has called a service
 // which speaks HTTP/2: from then on, all its calls are made here.
 type front struct {
-	link
+	wire1
 	original  netip.AddrPort
 	elsewhere bool
 	peer      string
 
-	l *leg // of the call under way; nil between two
-	message1
-
-	req     h1.Request
-	body    h1.Body
-	fields  []hpack.HeaderField
-	key     string // of a WebSocket handshake
-	method  string
-	keep    bool
-	http10  bool
-	half    bool // the client has nothing more to say
-	holding bool
+	req    h1.Request
+	key    string // of a WebSocket handshake
+	method string
+	keep   bool
+	http10 bool
+	half   bool // the client has nothing more to say
 
 	linger    int64 // what comes is thrown away since
 	headSince int64
@@ -57,9 +52,7 @@ func (srv *Server) ServeHTTP1(c *net.TCPConn, original netip.AddrPort, first []b
 		return
 	}
 	k.elsewhere = srv.Elsewhere != nil && original.IsValid() && srv.Elsewhere(original)
-	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		k.peer = a.Addr().Unmap().String()
-	}
+	k.peer = socket.PeerOf(c)
 	k.first = append(k.first, first...)
 	k.run()
 }
@@ -270,16 +263,9 @@ func (c *front) sendTrailers(l *leg, fields []hpack.HeaderField) {
 	c.ended(l)
 }
 
-func (c *front) gave(l *leg, n int) {
-	if c.holding && len(l.in)-n < c.srv.Limits.Window/2 {
-		c.holding = false
-		c.resume()
-	}
-}
-
 // done makes the connection ready for the next request, or ends it.
 func (c *front) done(l *leg) {
-	c.l, l.closed, l.waits = nil, true, false
+	c.part(l)
 	if c.raw || !c.keep || c.half || c.srv.draining {
 		c.lingering()
 		return
@@ -294,7 +280,7 @@ func (c *front) done(l *leg) {
 // otherwise so that the answer is not taken for a whole one.
 func (c *front) reset(l *leg, _ code) {
 	complete := l.outEnd
-	c.l, l.closed, l.waits = nil, true, false
+	c.part(l)
 	if complete {
 		c.lingering()
 		return
@@ -340,12 +326,10 @@ func (c *front) bury(e stats.ErrorType) {
 	c.Shut()
 	c.out = nil
 	if l := c.l; l != nil {
-		c.l, l.closed, l.waits = nil, true, false
+		c.part(l)
 		l.s.legLost(l, e)
 	}
 }
-
-func (c *front) drained() { c.written(&c.link, c.l) }
 
 func (c *front) drain() {
 	if c.l == nil {

@@ -22,8 +22,7 @@ type head struct {
 	loadAt                      int
 	traces                      int
 	grpc                        bool
-	grpcStatus, grpcMessage     int // index, or -1
-	expect                      bool
+	grpcStatus                  int // index, or -1
 }
 
 // kind is what a list of fields is.
@@ -38,7 +37,7 @@ const (
 // take copies the fields of a block and checks them (RFC 9113 section 8). A
 // text is what is wrong.
 func (h *head) take(fields []hpack.HeaderField, k kind) (wrong string) {
-	*h = head{fields: append(h.fields[:0], fields...), length: -1, traceAt: -1, stateAt: -1, timeoutAt: -1, loadAt: -1, grpcStatus: -1, grpcMessage: -1}
+	*h = head{fields: append(h.fields[:0], fields...), length: -1, traceAt: -1, stateAt: -1, timeoutAt: -1, loadAt: -1, grpcStatus: -1}
 	hosts := ""
 	for i := range h.fields {
 		f := &h.fields[i]
@@ -152,10 +151,6 @@ func (h *head) field(i int, f *hpack.HeaderField, k kind) string {
 		h.grpcStatus = i
 	case grpc.LoadField, grpc.LoadBinField:
 		h.loadAt = i
-	case "grpc-message":
-		h.grpcMessage = i
-	case "expect":
-		h.expect = true
 	}
 	return ""
 }
@@ -191,21 +186,35 @@ func (h *head) request(host string) string {
 
 // named is the value of a field; of several of the name all, joined as RFC
 // 9110 section 5.3 has it, or RFC 9113 section 8.2.3 for cookie.
-func (h *head) named(name string) (value string) {
-	sep, found := ", ", false
+func (h *head) named(name string) string {
+	sep := ", "
 	if name == "cookie" {
 		sep = "; "
 	}
+	value, _ := h.joined(name, sep)
+	return value
+}
+
+// joined is the values of the fields of a name, and whether there is one.
+func (h *head) joined(name, sep string) (all string, found bool) {
 	for i := h.pseudo; i < len(h.fields); i++ {
 		switch {
 		case h.fields[i].Name != name:
 		case !found:
-			value, found = h.fields[i].Value, true
+			all, found = h.fields[i].Value, true
 		default:
-			value += sep + h.fields[i].Value
+			all += sep + h.fields[i].Value
 		}
 	}
-	return value
+	return all, found
+}
+
+// with is the values of a list's fields, and a last one.
+func (h *head) with(name, last string) string {
+	if all, found := h.joined(name, ", "); found {
+		return all + ", " + last
+	}
+	return last
 }
 
 // Character classes.
@@ -269,11 +278,3 @@ func validValue(s string) bool {
 
 // bytesOf is s for a function that does not change what it gets.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-func idempotent(method string) bool {
-	switch method {
-	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
-		return true
-	}
-	return false
-}

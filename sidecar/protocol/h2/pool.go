@@ -36,6 +36,15 @@ type waiter struct {
 	one bool // of HTTP/1.1
 }
 
+// next takes the stream that has waited longest out of a queue.
+func next(queue *[]*waiter) *stream {
+	s := (*queue)[0].s
+	*queue = (*queue)[1:]
+	s.wait = nil
+	s.call.Unpend()
+	return s
+}
+
 // NewPool makes what the Shared of an endpoint's pool.Pair is, with room for
 // so many connections of each kind; 0 is no cap but that of Limits.
 func (srv *Server) NewPool(maxConns uint32) any { return &shared{srv: srv, max: int(maxConns)} }
@@ -118,11 +127,7 @@ func (p *shared) serve() {
 		if c == nil {
 			return
 		}
-		w := p.queue[0]
-		p.queue = p.queue[1:]
-		w.s.wait = nil
-		w.s.call.Unpend()
-		w.s.attach(c)
+		next(&p.queue).attach(c)
 	}
 	p.queue = nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // malformed resets a stream whose request is not HTTP/2 as it is taken.
-func (s *stream) malformed(string) {
+func (s *stream) malformed() {
 	s.srv.Stats.Malformed.Inc()
 	s.down.p.reset(&s.down, codeProtocol)
 	s.over()
@@ -43,14 +43,7 @@ func (s *stream) noRoute(e stats.ErrorType) {
 
 // failCall answers the call by ourselves; no attempt is under way.
 func (s *stream) failCall(e stats.ErrorType) {
-	status := e.Status()
-	if e == stats.ErrConnectionRefused || e == stats.ErrDestinationNotFound {
-		status = 503
-	}
-	if status == 0 {
-		status = 502
-	}
-	s.reply(status, e, s.detail(e))
+	s.reply(h1.FailStatus(e), e, s.detail(e))
 }
 
 func (s *stream) detail(e stats.ErrorType) string { return h1.Detail(&s.call, e, "HTTP/2") }
@@ -71,8 +64,7 @@ func (s *stream) reply(status int, e stats.ErrorType, detail string) {
 	}
 	s.committed = true
 	s.status = status
-	why := hpack.HeaderField{Name: "proxy-status",
-		Value: "meshd; error=" + e.String() + "; details=\"" + strings.ReplaceAll(detail, `"`, `\"`) + "\""}
+	why := hpack.HeaderField{Name: "proxy-status", Value: h1.ProxyStatus(e, detail)}
 	if s.req.grpc {
 		fields := append([]hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}, why},
 			rpcTrailers(e, status, detail)...)
@@ -112,17 +104,6 @@ func forwards(f resource.Forwarded, name string) bool {
 		return name == "forwarded"
 	}
 	return name == "x-forwarded-for" || name == "x-forwarded-proto"
-}
-
-// joined is the values of a list's fields, and a last one.
-func (h *head) joined(name, last string) string {
-	all := ""
-	for i := h.pseudo; i < len(h.fields); i++ {
-		if h.fields[i].Name == name {
-			all += h.fields[i].Value + ", "
-		}
-	}
-	return all + last
 }
 
 // forwarded is this hop's part of RFC 7239.

@@ -15,18 +15,13 @@ import (
 // A back is one HTTP/1.1 connection to an endpoint, for the calls of clients
 // that speak HTTP/2 to a service that does not. It carries one at a time.
 type back struct {
-	link
+	wire1
 	pool *shared
-	l    *leg // of the call under way; nil while idle
-	message1
 
 	res       h1.Response
-	body      h1.Body
-	fields    []hpack.HeaderField
 	keep      bool
 	reused    bool // has carried a call before
 	touched   bool // bytes came for the call under way
-	holding   bool // reading waits for the client to take what there is
 	handling  bool // handle is under way
 	free      bool // and has come to the end of the exchange
 	idleSince int64
@@ -103,19 +98,12 @@ func (c *back) sendData(l *leg, p []byte, end bool) int { return c.content(&c.li
 
 func (c *back) sendTrailers(l *leg, fields []hpack.HeaderField) { c.end(&c.link, l, fields) }
 
-func (c *back) gave(l *leg, n int) {
-	if c.holding && len(l.in)-n < c.srv.Limits.Window/2 {
-		c.holding = false
-		c.resume()
-	}
-}
-
 func (c *back) paused() bool {
 	c.holding = c.l != nil && len(c.l.in) >= c.srv.Limits.Window
 	return c.holding
 }
 
-func (c *back) begin() { c.pool.ready1(c) }
+func (c *back) begin() { c.pool.free1(c) }
 
 // handle works on the response.
 func (c *back) handle() {
@@ -238,8 +226,8 @@ func (c *back) bury(e stats.ErrorType) {
 	if l == nil {
 		return
 	}
-	c.l, l.closed, l.waits = nil, true, false
-	if e == stats.ErrConnectionTerminated && c.reused && !c.touched && idempotent(l.s.req.method) {
+	c.part(l)
+	if e == stats.ErrConnectionTerminated && c.reused && !c.touched && h1.Idempotent(l.s.req.method) {
 		l.s.wasRefused() // it was closed while idle, as our request crossed its FIN
 		return
 	}
@@ -248,7 +236,7 @@ func (c *back) bury(e stats.ErrorType) {
 
 // done follows a complete exchange.
 func (c *back) done(l *leg) {
-	c.l, l.closed, l.waits = nil, true, false
+	c.part(l)
 	if !c.keep || c.raw {
 		c.bury(stats.ErrNone)
 		return
@@ -259,11 +247,9 @@ func (c *back) done(l *leg) {
 }
 
 func (c *back) reset(l *leg, _ code) {
-	c.l, l.closed, l.waits = nil, true, false
+	c.part(l)
 	c.bury(stats.ErrNone)
 }
-
-func (c *back) drained() { c.written(&c.link, c.l) }
 
 func (c *back) drain() {}
 
@@ -288,7 +274,7 @@ func (p *shared) join1(s *stream) bool {
 	for len(x.idle) > 0 {
 		c := x.idle[len(x.idle)-1]
 		x.idle = x.idle[:len(x.idle)-1]
-		if !idempotent(s.req.method) && !c.Quiet() {
+		if !h1.Idempotent(s.req.method) && !c.Quiet() {
 			c.bury(stats.ErrNone) // a request that cannot be sent twice does not go out on it
 			continue
 		}
@@ -300,29 +286,28 @@ func (p *shared) join1(s *stream) bool {
 	}
 	s.wait = &waiter{s: s, one: true}
 	x.queue = append(x.queue, s.wait)
-	if p.max == 0 || x.open < p.max {
-		x.open++
-		p.open(s, func(nc *net.TCPConn) (*link, error) {
-			c := &back{pool: p}
-			return &c.link, c.init(p.srv, c, nc)
-		}, p.failed1)
-	}
+	p.dial1(s)
 	return true
 }
 
-// ready1 follows a successful dial.
-func (p *shared) ready1(c *back) { p.free1(c) }
+// dial1 opens a connection, to the endpoint of s, where there is room.
+func (p *shared) dial1(s *stream) {
+	if p.max != 0 && p.one.open >= p.max {
+		return
+	}
+	p.one.open++
+	p.open(s, func(nc *net.TCPConn) (*link, error) {
+		c := &back{pool: p}
+		return &c.link, c.init(p.srv, c, nc)
+	}, p.failed1)
+}
 
 // free1 gives a connection to who waits longest, or keeps it.
 func (p *shared) free1(c *back) {
 	x := &p.one
 	switch {
 	case len(x.queue) > 0:
-		w := x.queue[0]
-		x.queue = x.queue[1:]
-		w.s.wait = nil
-		w.s.call.Unpend()
-		w.s.attach1(c)
+		next(&x.queue).attach1(c)
 	case p.closed || c.srv.closed:
 		c.bury(stats.ErrNone)
 	default:
@@ -338,12 +323,9 @@ func (p *shared) failed1(e stats.ErrorType) {
 	if len(x.queue) == 0 {
 		return
 	}
-	w := x.queue[0]
-	x.queue = x.queue[1:]
-	w.s.wait = nil
-	w.s.call.Unpend()
+	s := next(&x.queue)
 	p.hurry1()
-	w.s.attemptFailed(e, stats.RetryConnectFailure, true)
+	s.attemptFailed(e, stats.RetryConnectFailure, true)
 }
 
 // gone1 follows the end of a connection; who waits may dial in its place.
@@ -362,11 +344,7 @@ func (p *shared) gone1(c *back) {
 // hurry1 dials for who waits, where there is room.
 func (p *shared) hurry1() {
 	x := &p.one
-	if x.open < len(x.queue) && (p.max == 0 || x.open < p.max) {
-		x.open++
-		p.open(x.queue[0].s, func(nc *net.TCPConn) (*link, error) {
-			c := &back{pool: p}
-			return &c.link, c.init(p.srv, c, nc)
-		}, p.failed1)
+	if x.open < len(x.queue) {
+		p.dial1(x.queue[0].s)
 	}
 }

@@ -271,11 +271,11 @@ func (c *conn) open(id uint32) problem {
 		return c.spend(4)
 	}
 	if wrong := s.req.take(c.block.fields, kindRequest); wrong != "" {
-		s.malformed(wrong)
+		s.malformed()
 		return c.spend(4)
 	}
 	if l.length = s.req.length; l.inEnd && l.length > 0 {
-		s.malformed("content-length without content")
+		s.malformed()
 		return c.spend(4)
 	}
 	c.srv.asked = append(c.srv.asked, asked{s, s.seq})

@@ -9,6 +9,29 @@ import (
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 )
 
+// A wire1 is an HTTP/1.1 connection, on either side: it carries one call at a time.
+type wire1 struct {
+	link
+	message1
+
+	l       *leg    // of the call under way; nil between two
+	body    h1.Body // of what comes
+	fields  []hpack.HeaderField
+	holding bool // reading waits for the other side to take what there is
+}
+
+// part ends the call's stay on the connection.
+func (c *wire1) part(l *leg) { c.l, l.closed, l.waits = nil, true, false }
+
+func (c *wire1) gave(l *leg, n int) {
+	if c.holding && len(l.in)-n < c.srv.Limits.Window/2 {
+		c.holding = false
+		c.resume()
+	}
+}
+
+func (c *wire1) drained() { c.written(&c.link, c.l) }
+
 // A message1 is a message on its way out over HTTP/1.1: how its content is
 // framed.
 type message1 struct {

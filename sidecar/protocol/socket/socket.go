@@ -37,6 +37,14 @@ func (k *Socket) Init(c *net.TCPConn) error {
 	return raw.Control(func(fd uintptr) { k.fd = fd })
 }
 
+// PeerOf is the address of a connection's peer, without its port.
+func PeerOf(c *net.TCPConn) string {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().String()
+	}
+	return ""
+}
+
 // Read is read(2). 0 without an error means EAGAIN or, with EOF set, the end;
 // either way Readable is false then.
 func (k *Socket) Read(p []byte) (int, error) {
