@@ -53,6 +53,9 @@ type Route struct {
 	Name   string
 	Path   string // exact match of the path, without the query
 	Prefix string // "/" matches everything
+	// Headers and Query must all match, too. Match is by the first route that does.
+	Headers []HeaderMatch
+	Query   []QueryMatch
 
 	// Service is the canonical name, such as "default/checkout:8080", for
 	// metrics and traces (metadata field service; the cluster's name otherwise).
@@ -67,6 +70,15 @@ type Route struct {
 	// Hash says what of a call ring_hash and maglev go by, in order
 	// (RouteAction.hash_policy).
 	Hash []HashPolicy
+
+	Session   Session
+	Hedge     Hedge
+	Mirrors   []Mirror
+	Fault     Fault
+	RateLimit RateLimit
+	// Priority of calls that say none: sheddable, sheddable-plus, critical or
+	// critical-plus (metadata field priority); empty is critical.
+	Priority string
 
 	Via        bool      // add Via on requests and responses (metadata field via)
 	Forwarded  Forwarded // metadata field forwarded
@@ -147,6 +159,14 @@ type Cluster struct {
 	Limits    Limits
 	Breaker   Breaker
 	Budget    Budget
+	Check     HealthCheck
+	Outlier   Outlier
+	Hold      Hold
+	Admission Admission
+	// SharedRequests bounds the calls in flight of all clients together; each
+	// keeps the part that the control plane gives it (Shares; metadata field
+	// sharedRequests). 0: no such bound.
+	SharedRequests uint32
 	// IdleTimeout of pooled connections (HttpProtocolOptions.idle_timeout or
 	// metadata field idleTimeout); 0 is the sidecar's default.
 	IdleTimeout time.Duration
