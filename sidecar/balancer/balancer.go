@@ -1,10 +1,10 @@
 // Package balancer chooses the endpoint of each attempt.
 //
 // A Picker is made for one endpoint.Set and never changes; what moves under it
-// is read from the endpoints' own atomics: load, reports and breaker. It
-// chooses in three steps, each of which is passed over where there is nothing
-// to choose: the priority (priority.go), the zone (zone.go), and the endpoint,
-// which is the policy's to choose, one file each.
+// is read from the endpoints' own atomics: load, reports, breaker and standing.
+// It chooses in three steps, each of which is passed over where there is
+// nothing to choose: the priority (priority.go), the zone (zone.go), and the
+// endpoint, which is the policy's to choose, one file each.
 // docs/design/005-balancing.md says why.
 package balancer
 
@@ -37,7 +37,7 @@ type Info struct {
 // dials and does not allocate. It returns nil when there is nothing to choose.
 // The breaker of the chosen endpoint may still refuse: its Allow has the last
 // word, and Pick may be called again; but where forced is true, so much of the
-// cluster is unfit that breakers do not count, and the attempt is made whatever
+// cluster is unfit that nothing of this counts, and the attempt is made whatever
 // Allow says.
 type Picker interface {
 	Pick(Info) (e *endpoint.Endpoint, forced bool)
@@ -67,8 +67,8 @@ type Config struct {
 
 // A chooser is a policy over the members of one group, which has some.
 type chooser interface {
-	// choose returns a member that is not tried and whose breaker is ready, or
-	// nil; with forced, breakers do not count.
+	// choose returns a member that is not tried and ready, or nil; with forced,
+	// it need not be ready.
 	choose(i Info, forced bool) *member
 	// look lets the policy take a look at all its members. It is called every
 	// few milliseconds while there are calls, by one goroutine at a time.

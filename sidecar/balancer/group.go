@@ -45,8 +45,11 @@ func (m *member) fit(i *Info, forced bool) bool {
 			return false
 		}
 	}
-	return forced || m.state.Breaker.Ready()
+	return forced || m.ready(i.Now)
 }
+
+// ready tells whether m takes calls as far as breaker, checks and ejection go.
+func (m *member) ready(now int64) bool { return m.state.Breaker.Ready() && m.state.Available(now) }
 
 // healthy tells whether health lets m take new calls.
 func (m *member) healthy() bool { return m.endpoint.Health == resource.Healthy }

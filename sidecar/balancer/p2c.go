@@ -21,7 +21,7 @@ type p2c struct {
 
 // samples is how many pairs are drawn before a group is scanned. With half of
 // a group unfit, three pairs in four hold at least one fit member. Where
-// breakers do not count, a pair whose breakers both refuse is drawn again too:
+// fitness does not count, a pair of which neither is ready is drawn again too:
 // so the unfit are asked when the fit ones get dearer than they are, and not
 // in proportion to their number.
 const samples = 3
@@ -41,7 +41,7 @@ func (p *p2c) choose(i Info, forced bool) *member {
 			switch first, second := a.fit(&i, forced), b.fit(&i, forced); {
 			case first && second:
 				m := p.better(a, b, i.Now, forced)
-				if !forced || a.state.Breaker.Ready() || b.state.Breaker.Ready() {
+				if !forced || a.ready(i.Now) || b.ready(i.Now) {
 					return m
 				}
 				single = m

@@ -13,15 +13,15 @@ import (
 )
 
 // priorities is the Picker: it chooses the priority, as Envoy does. One whose
-// endpoints are fit, by health and by breaker, takes all calls while its fit
-// share times the overprovisioning factor is 1 or more; below that the rest
-// spills over to the next. Where all together cannot take everything, and of
+// endpoints are fit, by health, breaker, checks and ejection, takes all calls
+// while its fit share times the overprovisioning factor is 1 or more; below
+// that the rest spills over to the next. Where all together cannot take everything, and of
 // one the fit share is below the panic threshold, all its endpoints are used,
 // fit or not: what remains would break under the load of all.
 // (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority
 // and .../panic_threshold)
 //
-// Breakers open and close by themselves, so the shares are looked at anew
+// All of these but health move under the Picker, so the shares are looked at anew
 // every few milliseconds of a Picker that is in use.
 type priorities struct {
 	levels []*level // the most preferred first
@@ -240,7 +240,7 @@ func (p *priorities) look(now int64) {
 func (l *level) look(now int64) {
 	fit := 0
 	for i := range l.able {
-		if l.able[i].state.Breaker.Ready() {
+		if l.able[i].ready(now) {
 			fit++
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // be as many in one as in another. A zone with its share of the endpoints, or
 // more, serves its callers alone. One with less keeps what it has endpoints
 // for, and the rest goes to the others in proportion to what these have over.
-// An endpoint counts by weight, and only while its breaker is ready; and a
+// An endpoint counts by weight, and only while it is ready; and a
 // zone whose endpoints report that they are loaded beyond target keeps so much
 // less that they come back to it.
 type zones struct {
@@ -118,7 +118,7 @@ func (z *zone) look(now int64) float64 {
 	z.chooser.look(now)
 	z.has = 0
 	for i := range z.group {
-		if z.group[i].state.Breaker.Ready() {
+		if z.group[i].ready(now) {
 			z.has += z.group[i].weight
 		}
 	}

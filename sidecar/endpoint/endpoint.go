@@ -27,8 +27,10 @@ type State struct {
 	// Reported is what the endpoint says of itself.
 	Reported Reported
 	Breaker  *breaker.Breaker // never nil; one with Config.Disabled lets everything through
+	standing standing         // beside Breaker: who chooses reads both
 	// Requests counts attempts, Failures those that the breaker was told failed.
 	Requests, Failures atomic.Uint64
+	outcomes           outcomes
 	// Attachment belongs to whoever made the Endpoint (its pool of
 	// connections, say): set before the Endpoint is published, never after.
 	Attachment any

@@ -25,6 +25,25 @@ type Reported struct {
 	since                    atomic.Int64 // the first report after never or Forget, in the same way
 	cpu, memory, application atomic.Uint64
 	rps, eps                 atomic.Uint64
+
+	ownAt, inflight, queue atomic.Int64 // of SetOwn
+}
+
+// SetOwn takes what the endpoint's sidecar says: the calls that the endpoint has,
+// all callers together, and how long the one at hand has waited there, in ns.
+func (r *Reported) SetOwn(now, inflight, queue int64) {
+	r.inflight.Store(inflight)
+	r.queue.Store(queue)
+	r.ownAt.Store(now + 1)
+}
+
+// Own is the newest SetOwn and its age; ok is false if there never was one.
+func (r *Reported) Own(now int64) (inflight, queue int64, age time.Duration, ok bool) {
+	at := r.ownAt.Load()
+	if at == 0 {
+		return 0, 0, 0, false
+	}
+	return r.inflight.Load(), r.queue.Load(), time.Duration(max(now+1-at, 0)), true
 }
 
 // Set takes a report that came now, in ns on the engine's clock.

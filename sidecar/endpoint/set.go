@@ -70,8 +70,8 @@ func (s *Set) add(old *Endpoint, res resource.Endpoint, make func(resource.Endpo
 }
 
 // WithBreakers is s with a new breaker for each endpoint, for when their
-// configuration changed. Attachment, counts, price and report are carried over into a
-// new State; attempts in flight end in the old one, and count there.
+// configuration changed. Attachment, counts, price, report and standing are carried
+// over into a new State; attempts in flight end in the old one, and count there.
 func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
 	next := &Set{byAddress: map[netip.AddrPort]*Endpoint{}}
 	for _, e := range s.Endpoints() {
@@ -81,6 +81,7 @@ func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
 		n.Load.packed.Store(e.Load.packed.Load())
 		n.Load.busyUntil.Store(e.Load.busyUntil.Load())
 		n.Reported.copy(&e.Reported)
+		n.standing.Store(e.standing.Load())
 		next.endpoints = append(next.endpoints, n)
 		next.byAddress[e.Addr] = n
 	}
