@@ -12,17 +12,18 @@ import (
 var routeActionFields = message{"envoy.config.route.v3.RouteAction", map[protowire.Number]field{
 	1: {"cluster", text, ""}, 3: {"weighted_clusters", msg, ""},
 	15: {"hash_policy", msgs, ""}, 8: {"timeout", msg, ""}, 36: {"max_stream_duration", msg, ""}, 9: {"retry_policy", msg, ""},
+	30: {"request_mirror_policies", msgs, ""}, 20: {"cluster_not_found_response_code", num, ""},
 
 	2: {"cluster_header", denyText, oneOrSeveral}, 37: {"cluster_specifier_plugin", denyText, oneOrSeveral},
 	39: {"inline_cluster_specifier_plugin", deny, oneOrSeveral},
-	20: {"cluster_not_found_response_code", zero, ""}, 4: {"metadata_match", deny, ""},
-	5: {"prefix_rewrite", denyText, ""}, 32: {"regex_rewrite", deny, ""},
+	4:  {"metadata_match", deny, ""},
+	5:  {"prefix_rewrite", denyText, ""}, 32: {"regex_rewrite", deny, ""},
 	41: {"path_rewrite_policy", deny, ""}, 45: {"path_rewrite", denyText, ""},
 	6: {"host_rewrite_literal", denyText, ""}, 7: {"auto_host_rewrite", off, ""},
 	29: {"host_rewrite_header", denyText, ""}, 35: {"host_rewrite_path_regex", deny, ""},
 	44: {"host_rewrite", denyText, ""}, 38: {"append_x_forwarded_host", off, ""},
 	24: {"idle_timeout", deny, "timeout"}, 33: {"retry_policy_typed_config", deny, "retry_policy"},
-	30: {"request_mirror_policies", deny, ""}, 11: {"priority", zero, ""},
+	11: {"priority", zero, ""},
 	13: {"rate_limits", deny, ""}, 17: {"cors", deny, ""}, 28: {"grpc_timeout_offset", deny, ""},
 	25: {"upgrade_configs", deny, ""}, 34: {"internal_redirect_policy", deny, ""},
 	26: {"internal_redirect_action", zero, ""}, 27: {"hedge_policy", deny, ""},
@@ -32,6 +33,9 @@ var routeActionFields = message{"envoy.config.route.v3.RouteAction", map[protowi
 	23: {"max_grpc_timeout", skip, ""},       // the caller's deadline always counts
 	31: {"max_internal_redirects", skip, ""}, // there are none
 }}
+
+// notFoundCodes are RouteAction.ClusterNotFoundResponseCode.
+var notFoundCodes = map[uint64]int{0: 0, 1: 404, 2: 500}
 
 const oneOrSeveral = "cluster or weighted_clusters"
 
@@ -82,6 +86,13 @@ func (r *Route) action(b []byte) error {
 			})
 		case 15:
 			err = r.hash(v.b)
+		case 20:
+			var ok bool
+			if r.Unknown, ok = notFoundCodes[v.n]; !ok {
+				err = fmt.Errorf("%d is not supported, want 0, 1 or 2", v.n)
+			}
+		case 30:
+			err = r.mirror(v.b)
 		case 9:
 			err = r.retry(v.b)
 		}

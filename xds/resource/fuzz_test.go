@@ -56,7 +56,10 @@ func FuzzListener(f *testing.F) {
 func FuzzRouteConfig(f *testing.F) {
 	a := anAction()
 	a.HashPolicy = []*routev3.RouteAction_HashPolicy{byHeader("x"), bySource(true), byCookie(&routev3.RouteAction_HashPolicy_Cookie{Name: "s"})}
+	a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{Cluster: "m"}}
 	r := aRoute(a)
+	r.Match.Headers = []*routev3.HeaderMatcher{{Name: "x", HeaderMatchSpecifier: stringMatch(matching)}}
+	r.Match.QueryParameters = []*routev3.QueryParameterMatcher{{Name: "x"}}
 	r.Metadata = meshMetadata(f, map[string]any{"via": true, "traceRatio": 0.1})
 	fuzz(f, RouteType, func() proto.Message { return &routev3.RouteConfiguration{} },
 		func(m proto.Message) string { return m.(*routev3.RouteConfiguration).Name }, aRouteConfig(r))

@@ -79,10 +79,7 @@ func TestRefusedRoutes(t *testing.T) {
 	}{
 		"regex": {func(r *routev3.Route, _ *routev3.RouteAction) {
 			r.Match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}}
-		}, "match.safe_regex: not supported, want prefix or path"},
-		"headers": {func(r *routev3.Route, _ *routev3.RouteAction) {
-			r.Match.Headers = []*routev3.HeaderMatcher{{Name: "x"}}
-		}, "match.headers: not supported"},
+		}, "match.safe_regex: not supported, want prefix, path or path_separated_prefix"},
 		"case":    {func(r *routev3.Route, _ *routev3.RouteAction) { r.Match.CaseSensitive = wrapperspb.Bool(false) }, "match.case_sensitive: false is not supported"},
 		"no path": {func(r *routev3.Route, _ *routev3.RouteAction) { r.Match = &routev3.RouteMatch{} }, "path_specifier: want exactly one"},
 		"odd path": {func(r *routev3.Route, _ *routev3.RouteAction) {
@@ -96,7 +93,7 @@ func TestRefusedRoutes(t *testing.T) {
 		}, "typed_per_filter_config: not supported"},
 		"mirror": {func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{}}
-		}, "route.request_mirror_policies: not supported"},
+		}, "route.request_mirror_policies[0].cluster: missing"},
 		"priority": {func(_ *routev3.Route, a *routev3.RouteAction) { a.Priority = corev3.RoutingPriority_HIGH }, "route.priority: 1 is not supported"},
 		"negative": {func(_ *routev3.Route, a *routev3.RouteAction) { a.Timeout = durationpb.New(-time.Second) }, "route.timeout: -1 s"},
 		"word":     {func(_ *routev3.Route, a *routev3.RouteAction) { a.RetryPolicy.RetryOn = "reset,retriable-4xx" }, `retry_policy.retry_on: "retriable-4xx" is not supported, want one of 5xx, cancelled`},

@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,15 +9,15 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Header changes, mirrors and the like are not supported at any level: what
-// they would do to a call must not be lost in silence.
+// Header changes and the like are not supported at any level, mirrors on the
+// routes only: what they would do to a call must not be lost in silence.
 var routeConfigFields = message{"envoy.config.route.v3.RouteConfiguration", map[protowire.Number]field{
 	1: {"name", text, ""}, 2: {"virtual_hosts", msgs, ""},
 
 	9: {"vhds", deny, "virtual_hosts"}, 3: {"internal_only_headers", denyText, ""},
 	4: {"response_headers_to_add", deny, ""}, 5: {"response_headers_to_remove", denyText, ""},
 	6: {"request_headers_to_add", deny, ""}, 8: {"request_headers_to_remove", denyText, ""},
-	12: {"cluster_specifier_plugins", deny, ""}, 13: {"request_mirror_policies", deny, ""},
+	12: {"cluster_specifier_plugins", deny, ""}, 13: {"request_mirror_policies", deny, "them on the routes"},
 	14: {"ignore_port_in_host_matching", off, ""}, 18: {"vhost_header", denyText, ""},
 	15: {"ignore_path_parameters_in_path_matching", off, ""},
 	16: {"typed_per_filter_config", deny, ""}, 19: {"route_specifiers", deny, ""},
@@ -37,7 +36,7 @@ var virtualHostFields = message{"envoy.config.route.v3.VirtualHost", map[protowi
 	14: {"include_request_attempt_count", off, ""}, 19: {"include_attempt_count_in_response", off, ""},
 	16: {"retry_policy", deny, "it on the routes"}, 20: {"retry_policy_typed_config", deny, ""},
 	17: {"hedge_policy", deny, ""}, 23: {"include_is_timeout_retry_header", off, ""},
-	22: {"request_mirror_policies", deny, ""}, 26: {"route_specifiers", deny, ""},
+	22: {"request_mirror_policies", deny, "them on the routes"}, 26: {"route_specifiers", deny, ""},
 
 	5:  {"virtual_clusters", skip, ""}, // statistics only
 	24: {"metadata", skip, ""}, 18: {"per_request_buffer_limit_bytes", skip, ""},
@@ -58,24 +57,12 @@ var routeFields = message{"envoy.config.route.v3.Route", map[protowire.Number]fi
 	16: {"per_request_buffer_limit_bytes", skip, ""}, 20: {"request_body_buffer_limit", skip, ""},
 }}
 
-var routeMatchFields = message{"envoy.config.route.v3.RouteMatch", map[protowire.Number]field{
-	1: {"prefix", text, ""}, 2: {"path", text, ""},
-
-	10: {"safe_regex", deny, prefixOrPath}, 12: {"connect_matcher", deny, prefixOrPath},
-	14: {"path_separated_prefix", denyText, prefixOrPath}, 15: {"path_match_policy", deny, prefixOrPath},
-	4: {"case_sensitive", msg, ""}, 9: {"runtime_fraction", deny, ""}, 6: {"headers", deny, ""},
-	7: {"query_parameters", deny, ""}, 17: {"cookies", deny, ""}, 8: {"grpc", deny, ""},
-	11: {"tls_context", deny, ""}, 13: {"dynamic_metadata", deny, ""}, 16: {"filter_state", deny, ""},
-}}
-
-const prefixOrPath = "prefix or path"
-
 // DefaultRetryBuffer bounds the request body kept for replay where metadata
 // does not say, in bytes.
 const DefaultRetryBuffer = 64 << 10
 
-// DecodeRouteConfig reads a RouteConfiguration whose routes match by prefix or
-// path and lead to one or several clusters. The error names the configuration,
+// DecodeRouteConfig reads a RouteConfiguration whose routes match by path,
+// headers and query, and lead to one or several clusters. The error names the configuration,
 // the field and the value.
 func DecodeRouteConfig(a *anypb.Any) (*RouteConfig, error) {
 	name, b, err := open(a, RouteType)
@@ -176,38 +163,6 @@ func (r *Route) decode(b []byte) error {
 	}
 	if r.Service == "" {
 		r.Service = r.Clusters[0].Name
-	}
-	return nil
-}
-
-func (r *Route) match(b []byte) error {
-	var prefix, path bool
-	err := routeMatchFields.walk(b, func(n protowire.Number, v value) error {
-		switch n {
-		case 1:
-			prefix, r.Prefix = true, string(v.b)
-		case 2:
-			path, r.Path = true, string(v.b)
-		case 4:
-			on, err := wrapped(v.b)
-			if err == nil && on == 0 {
-				err = errors.New("false is not supported, want true")
-			}
-			return err
-		}
-		return nil
-	})
-	switch {
-	case err != nil:
-		return err
-	case prefix == path:
-		return in("path_specifier", errors.New("want exactly one of prefix and path"))
-	case path && !strings.HasPrefix(r.Path, "/"):
-		return in("path", fmt.Errorf("%q is not valid, want a path that begins with /", r.Path))
-	case r.Prefix == "" && prefix:
-		r.Prefix = "/" // Envoy takes an empty prefix for everything
-	case prefix && r.Prefix[0] != '/':
-		return in("prefix", fmt.Errorf("%q is not valid, want a path that begins with /", r.Prefix))
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var tables = []*message{
 	&listenerFields, &apiListenerFields, &hcmFields, &rdsFields, &httpFilterFields,
 	&routeConfigFields, &virtualHostFields, &routeFields, &routeMatchFields, &routeActionFields,
-	&maxStreamFields, &weightedFields, &clusterWeightFields, &retryFields, &backOffFields, &predicateFields,
+	&headerMatcherFields, &stringMatcherFields, &regexFields, &queryMatcherFields,
+	&mirrorFields, &runtimeFractionFields, &fractionFields, &maxStreamFields, &weightedFields, &clusterWeightFields, &retryFields, &backOffFields, &predicateFields,
 	&hashPolicyFields, &hashHeaderFields, &hashCookieFields, &hashConnectionFields, &hashQueryFields,
 	&clusterFields, &edsFields, &breakersFields, &thresholdsFields,
 	&commonLBFields, &zoneAwareFields, &consistentFields, &ringHashFields, &maglevFields,

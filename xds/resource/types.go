@@ -53,6 +53,9 @@ type Route struct {
 	Name   string
 	Path   string // exact match of the path, without the query
 	Prefix string // "/" matches everything
+	// Separated says that Prefix ends where a segment does: /a matches /a and
+	// /a/b, and not /ab (path_separated_prefix).
+	Separated bool
 	// Headers and Query must all match, too. Match is by the first route that does.
 	Headers []HeaderMatch
 	Query   []QueryMatch
@@ -62,6 +65,9 @@ type Route struct {
 	Service string
 	// Clusters to choose from by weight; at least one.
 	Clusters []WeightedCluster
+	// Unknown is the status that answers a call whose cluster does not exist:
+	// 404, 500, or 0 for 503 (RouteAction.cluster_not_found_response_code).
+	Unknown int
 
 	Timeout        time.Duration // RouteAction.timeout: whole call, all attempts; 0 is none
 	AttemptTimeout time.Duration // RetryPolicy.per_try_timeout; 0 is none
