@@ -66,9 +66,18 @@ func NewGate(limit *Adaptive, cfg GateConfig) *Gate {
 	return &Gate{limit: limit, cfg: cfg, emptied: true}
 }
 
+// Waiting is the number of queued calls, or a few more; it takes no lock.
+func (g *Gate) Waiting() int64 { return g.waiting.Load() }
+
+// TryEnter is Enter where nothing waits and nothing is shed: true is Admitted.
+// False says that Enter has to decide.
+func (g *Gate) TryEnter() bool {
+	return g.since.Load() == 0 && g.waiting.Load() == 0 && g.limit.Acquire()
+}
+
 // Enter asks for admission. The list is of other calls, decided by the way.
 func (g *Gate) Enter(now int64, w *Waiter) (Verdict, *Waiter) {
-	if g.since.Load() == 0 && g.waiting.Load() == 0 && g.limit.Acquire() {
+	if g.TryEnter() {
 		return Admitted, nil
 	}
 	g.mu.Lock()

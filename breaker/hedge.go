@@ -15,19 +15,17 @@ package breaker
 type Hedge struct {
 	latency *Quantile
 	share   *Budget
-	budget  *Budget
 }
 
 // HedgeShare is the share of calls that may be hedged, by default.
 const HedgeShare = 0.02
 
-// NewHedge makes a Hedge for at most share of the calls, which pays from
-// budget. now is the clock of NewBudget.
-func NewHedge(share float64, budget *Budget, now func() int64) *Hedge {
+// NewHedge makes a Hedge for at most share of the calls. now is the clock of
+// NewBudget.
+func NewHedge(share float64, now func() int64) *Hedge {
 	return &Hedge{
 		latency: NewQuantile(1 - 0.75*share),
 		share:   NewBudget(share, 0.1, now),
-		budget:  budget,
 	}
 }
 
@@ -38,8 +36,11 @@ func (h *Hedge) Begin(now int64) (delay int64) {
 	return h.latency.Value()
 }
 
-// Allow pays for the hedge, when its time has come, or reports false.
-func (h *Hedge) Allow() bool { return h.share.Withdraw() && h.budget.Withdraw() }
+// Delay is what Begin says, without counting a call.
+func (h *Hedge) Delay() int64 { return h.latency.Value() }
+
+// Allow pays for the hedge out of budget, when its time has come, or reports false.
+func (h *Hedge) Allow(budget *Budget) bool { return h.share.Withdraw() && budget.Withdraw() }
 
 // Done tells what a call's first attempt took, in nanoseconds; of one that was
 // given up because its hedge answered, how long it had been waited for.

@@ -13,7 +13,7 @@ func TestHedge(t *testing.T) {
 		s := newSim(21)
 		clock := func() int64 { return s.now }
 		budget := NewBudget(0.2, 3, clock)
-		h := NewHedge(HedgeShare, budget, clock)
+		h := NewHedge(HedgeShare, clock)
 		calls, extra := 0, 0
 		var took []float64
 		draw := func() int64 {
@@ -43,7 +43,7 @@ func TestHedge(t *testing.T) {
 				return
 			}
 			s.after(delay, func() {
-				if !over && h.Allow() {
+				if !over && h.Allow(budget) {
 					extra++
 					s.after(draw(), answer)
 				}
@@ -68,7 +68,7 @@ func TestHedgeWhenAllIsSlow(t *testing.T) {
 	now := int64(1)
 	clock := func() int64 { return now }
 	budget := NewBudget(0.2, 3, clock)
-	h := NewHedge(HedgeShare, budget, clock)
+	h := NewHedge(HedgeShare, clock)
 	hedges := 0
 	for i := range 20000 {
 		now += 2 * ms
@@ -77,7 +77,7 @@ func TestHedgeWhenAllIsSlow(t *testing.T) {
 			latency = 500 * ms
 		}
 		budget.Deposit()
-		if d := h.Begin(now); d != 0 && d < latency && h.Allow() {
+		if d := h.Begin(now); d != 0 && d < latency && h.Allow(budget) {
 			hedges++
 		}
 		h.Done(now, latency)

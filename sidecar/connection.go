@@ -20,7 +20,7 @@ const proofTime = time.Second
 
 // connect makes the call that an opaque connection is, and relays until it ends.
 func (p *Proxy) connect(ctx context.Context, c *net.TCPConn, a *call.Authority, first []byte) {
-	r := a.Match([]byte("/"))
+	r := a.Match([]byte("/"), nil)
 	if r == nil {
 		p.refuse(c, stats.ErrDestinationNotFound)
 		return

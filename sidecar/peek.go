@@ -41,6 +41,6 @@ func (p *Proxy) knownTCP(name string, ask bool, opaque func()) bool {
 // speaksTCP reports whether the endpoints of an authority speak what nobody
 // looks into.
 func speaksTCP(a *call.Authority) bool {
-	r := a.Match([]byte("/"))
+	r := a.Match([]byte("/"), nil)
 	return r != nil && r.Speaks(resource.ProtocolTCP)
 }

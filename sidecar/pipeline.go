@@ -25,7 +25,8 @@ import (
 //	          retries and a server's span; what was redirected on its way to
 //	          another port than the application's goes on to that
 func (p *Proxy) assemble(ctx context.Context) {
-	p.tracer = &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing()}
+	p.tracer = &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing(),
+		Joins: call.NewJoins(), Records: call.NewRecords()}
 	common := h1.Config{
 		Original: listener.OriginalDst,
 		Relay:    p.relayBytes,
@@ -95,6 +96,7 @@ func (p *Proxy) appAuthority() *call.Authority {
 		Server: true, Service: svc, Stats: svc.Route(""), Clusters: []*call.Cluster{p.app},
 	}
 	r.Host, r.Port = hostPort(name)
+	r.Gate = call.NewGateway(resource.Admission{}, p.now)
 	return &call.Authority{Name: name, Routes: []*call.Route{r}}
 }
 

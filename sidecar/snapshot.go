@@ -203,22 +203,31 @@ func (s *snapshot) forgetUnknown() {
 // authority builds what a name stands for.
 func (s *snapshot) authority(name string, rc *resource.RouteConfig) *call.Authority {
 	a := &call.Authority{Name: name}
+	var before *call.Authority
+	if k := (*s.hosts.Load())[name]; k != nil {
+		before = k.Authority
+	}
 	vh := virtualHost(rc, name)
 	if vh == nil {
 		return a
 	}
 	for i := range vh.Routes {
-		a.Routes = append(a.Routes, s.route(&vh.Routes[i]))
+		a.Routes = append(a.Routes, s.route(&vh.Routes[i], before))
 	}
 	return a
 }
 
-func (s *snapshot) route(r *resource.Route) *call.Route {
+// route makes a route, which keeps what one of the same name in before has learnt.
+func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route {
 	svc := s.stats.Client(r.Service)
-	out := &call.Route{Route: *r, Service: svc, Stats: svc.Route(r.Name)}
+	out := &call.Route{Route: *r, Service: svc, Stats: svc.Route(r.Name), Mesh: true}
+	out.Init(before.Route(r.Name), s.now)
 	out.Host, out.Port = hostPort(r.Service)
 	for _, w := range r.Clusters {
 		out.Clusters = append(out.Clusters, s.cluster(w.Name))
+	}
+	for _, m := range r.Mirrors {
+		out.MirrorClusters = append(out.MirrorClusters, s.cluster(m.Cluster))
 	}
 	clusters := out.Clusters
 	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(clusters) })

@@ -69,7 +69,7 @@ func TestNameOfTheMesh(t *testing.T) {
 	if got := s.lookup([]byte("checkout:8080")); got != r.a {
 		t.Error("the second call does not find what the first one did")
 	}
-	route := r.a.Match([]byte("/x"))
+	route := r.a.Match([]byte("/x"), nil)
 	if route == nil || len(route.Clusters) != 1 || len(route.Clusters[0].Endpoints()) != 1 || route.Host != "checkout.default" || route.Port != 8080 {
 		t.Errorf("route %+v", route)
 	}

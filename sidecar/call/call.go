@@ -5,9 +5,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/breaker"
-	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/endpoint"
-	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
@@ -24,6 +22,11 @@ type Tracer struct {
 	// Off says that spans go nowhere: no trace is started, continued or decided
 	// on, and traceparent and tracestate are to go through as they came.
 	Off bool
+	// Joins lets calls out of the application go on from those that it serves;
+	// nil: they do not. Records keeps what there is to say of calls worth it;
+	// nil: nothing is kept.
+	Joins   *Joins
+	Records *Records
 }
 
 // A Call is one call from its route to its outcome. It is a value that its
@@ -31,59 +34,66 @@ type Tracer struct {
 //
 //	Begin  (Pick  Done | Cancel)*  End
 //
-// with Retry asked before a further Pick.
+// with Retry asked before a further Pick, and NoEndpoint after one without a
+// result. Where one of these says Wait, Resumed comes before what is next. A
+// second attempt beside the first is in hedge.go.
 type Call struct {
 	Route   *Route
 	Context tracing.SpanContext // what the next hop is told, unless Tracer.Off; changes with each sampled attempt
 	Start   int64               // ns on the engine's clock
 
-	tracer   *Tracer
-	view     *view
-	admitted bool
+	tracer  *Tracer
+	owner   Owner
+	cluster *Cluster
+	view    *view
+	slot    *breaker.Limit // what admitted the call and gets a place back
+	wait    *Waiter        // what it waits for
+	refusal Refusal
+	heldFor stats.ErrorType
+	delayed bool // by a fault
+	aborts  bool // and is to be failed
+
 	attempts int
 	tried    [maxAttempts]*endpoint.Endpoint
-	ticket   breaker.Ticket
-	hash     uint64
-	hashed   bool
-	began    int64 // of the attempt
-	picked   bool  // an attempt is under way
-	waiting  bool  // and the head of its answer is not there
-	open     bool  // the attempt is an open connection: connection.go
-	judged   bool  // the breaker has had its verdict on that
-	span     *record
-}
+	attempt
+	beside   attempt // a hedge, or what it was made beside
+	hedged   bool
+	measured bool // Route.hedge counts on what the first attempt takes
 
-// Begin starts a call on a route. A result other than stats.ErrNone says that
-// it may not go on; End is due all the same.
-func (c *Call) Begin(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) stats.ErrorType {
-	c.start(t, r, parent, hasParent, now)
-	r.Service.Active.Add(1)
-	return c.admit()
+	hash   uint64
+	hashed bool
+	session
+
+	// What travels with the call: see travel.go.
+	until       int64 // ns; 0: no deadline is known
+	priority    breaker.Priority
+	ownPriority bool // said by the request itself
+	earlier     int  // the attempts that led to this call
+	final       bool // whoever failed has tried again already
+	joined      *Joined
+
+	// The stay with the application, inbound: see gateway.go.
+	entered int64
+	queued  int64 // ns before that
+	heldNs  int64 // ns in a hold, outbound
+	inside  bool
+
+	open   bool // the attempt is an open connection: connection.go
+	judged bool // the breaker has had its verdict on that
+	span   *record
+	log    decisions
 }
 
 func (c *Call) start(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) {
 	*c = Call{Route: r, Start: now, tracer: t}
 	if !t.Off {
 		c.Context = t.Sampler.Start(parent, hasParent, r.TraceRatio)
+	} else {
+		c.Context = parent
 	}
-	if c.Context.Sampled() {
+	if c.Context.Sampled() && !t.Off {
 		c.span = &record{call: c.Context, parent: parent}
 	}
-}
-
-// admit takes the call's place in its cluster.
-func (c *Call) admit() stats.ErrorType {
-	cl := c.Route.cluster()
-	if cl == nil {
-		return stats.ErrDestinationNotFound
-	}
-	c.view = cl.view.Load()
-	c.view.budget.Deposit()
-	if !c.view.requests.Acquire() {
-		return stats.ErrConnectionLimitReached
-	}
-	c.admitted = true
-	return stats.ErrNone
 }
 
 // Describe gives a sampled call's span what only the protocol knows. It costs
@@ -106,146 +116,27 @@ func (c *Call) DescribeProtocol(version string, rpc bool) {
 // Sampled reports whether the call leaves spans.
 func (c *Call) Sampled() bool { return c.span != nil }
 
-// Pick starts an attempt: an endpoint that was not tried yet, whose breaker
-// lets it through. nil means that there is none.
-func (c *Call) Pick(now int64) *endpoint.Endpoint {
-	for range 4 {
-		ep, forced := c.view.picker.Pick(balancer.Info{
-			Tried: c.tried[:c.attempts], Now: now, Active: c.view.requests.InUse(), Hash: c.hash, Hashed: c.hashed,
-		})
-		if ep == nil {
-			return nil
-		}
-		t, ok := ep.Breaker.Allow()
-		if !ok && !forced {
-			continue // opened, or its trials were taken, since the picker looked
-		}
-		c.ticket = t
-		c.started(ep, now)
-		return ep
-	}
-	return nil
-}
-
-func (c *Call) started(ep *endpoint.Endpoint, now int64) {
-	c.tried[c.attempts] = ep
-	c.attempts++
-	c.began, c.picked, c.waiting = now, true, true
-	ep.Load.Start(now)
-	ep.Requests.Add(1)
-	if c.span != nil {
-		c.span.attempt(c)
-	}
-}
-
-// Endpoint is the endpoint of the attempt that is under way or was last.
-func (c *Call) Endpoint() *endpoint.Endpoint {
-	if c.attempts == 0 {
-		return nil
-	}
-	return c.tried[c.attempts-1]
-}
-
-// Attempts counts the attempts so far.
-func (c *Call) Attempts() int { return c.attempts }
-
-// Done ends the attempt: with a status (of HTTP, or as stats.GRPC has it), or with the error that took its place,
-// latency after it began. It does nothing when no attempt is under way.
-func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int64) {
-	if !c.picked {
-		return
-	}
-	c.Answered()
-	c.picked = false
-	ep := c.Endpoint()
-	if shed(status) {
-		ep.Load.Shed(now, 0)
-	}
-	failed := errType != stats.ErrNone || failure(status)
-	ep.Load.Done(now, time.Duration(latency), failed)
-	ep.Breaker.Done(c.ticket, !failed)
-	if failed {
-		ep.Failures.Add(1)
-	}
-	if c.span != nil {
-		c.span.attemptDone(c, now, status, errType)
-	}
-}
-
-// Answered says that the head of the attempt's answer is there: from now on the
-// endpoint is not held to be stuck for the sake of this call, however long the
-// rest takes. Done and Cancel say it where nobody has.
-func (c *Call) Answered() {
-	if c.picked && c.waiting {
-		c.waiting = false
-		c.Endpoint().Load.Answered(c.began)
-	}
-}
-
-// Shed says that the attempt's endpoint asks to be left alone for a while, with
-// Retry-After on a 429 or 503 (RFC 9110 section 10.2.3). Done is due all the same.
-func (c *Call) Shed(now int64, after time.Duration) {
-	if c.picked {
-		c.Endpoint().Load.Shed(now, after)
-	}
-}
-
-// RetryAfter is the time for which a Retry-After of so many seconds is taken.
-func RetryAfter(seconds int64) time.Duration {
-	const most = 300
-	return time.Duration(min(seconds, most)) * time.Second
-}
-
-// shed reports whether a status says that the endpoint has too much to do, and
-// not that it cannot serve: a breaker does not count it.
-func shed(status int) bool {
-	if code, ok := stats.GRPCCode(status); ok {
-		return code == grpc.ResourceExhausted
-	}
-	return status == 429
-}
-
-// Began is when the attempt began.
-func (c *Call) Began() int64 { return c.began }
-
-// Cancel ends the attempt without a verdict on the endpoint: the client went away.
-func (c *Call) Cancel(now int64) {
-	if !c.picked {
-		return
-	}
-	c.Answered()
-	c.picked = false
-	ep := c.Endpoint()
-	ep.Load.Cancel()
-	ep.Breaker.Cancel(c.ticket)
-	if c.span != nil {
-		c.span.attemptDone(c, now, 0, stats.ErrNone)
-	}
-}
-
-// failure reports whether a status counts against the endpoint: it could not
-// serve, as against a request that is not to be served.
-func failure(status int) bool {
-	if code, ok := stats.GRPCCode(status); ok {
-		return grpc.Failure(code)
-	}
-	return status >= 500 && status != 501 && status != 505
-}
-
 // Retry decides whether the call is tried again for a reason, and after what
 // delay. replayable says that the request can be sent again as far as the
 // protocol goes: it is idempotent, or nothing of it was sent, and all of it is
 // still at hand.
 func (c *Call) Retry(now int64, reason stats.RetryReason, replayable bool) (time.Duration, bool) {
 	p := &c.Route.Retry
-	if !replayable || p.On&reasonBits[reason] == 0 || c.attempts > p.Attempts || c.attempts >= maxAttempts {
+	switch {
+	case !replayable, p.On&reasonBits[reason] == 0, c.attempts-c.extra() > p.Attempts, c.attempts >= maxAttempts:
+		return 0, false
+	case c.earlier > 1 && reason != stats.RetryConnectFailure && reason != stats.RetryRefused, c.final:
+		// Another tier tries again: two that do multiply.
+		c.log.note(noteOtherTier, now)
 		return 0, false
 	}
 	if c.view == nil || !c.view.budget.Withdraw() {
 		c.Route.Service.RetryDenied()
+		c.log.note(noteBudget, now)
 		return 0, false
 	}
 	c.Route.Service.Retry(reason)
+	c.log.again(reason)
 	if c.span != nil {
 		c.span.retry(c, now, reason)
 	}
@@ -306,20 +197,41 @@ func (c *Call) ConnectTimeout() time.Duration {
 // End records the call's outcome: the status that the client got (of HTTP, or
 // as stats.GRPC has it where it got a grpc-status), and why the proxy answered by itself when it did, or ErrClientClosed.
 func (c *Call) End(now int64, status int, errType stats.ErrorType) {
+	c.unwait()
+	c.Unhedge(now)
+	c.leave(now, errType == stats.ErrNone)
+	ok := errType == stats.ErrNone && !failure(status)
+	if ok && !c.Route.Server && c.view != nil {
+		// A success pays for retries: in an outage nothing does.
+		c.view.budget.DepositAt(now)
+	}
+	c.part(ok)
 	c.Route.Service.Active.Add(-1)
 	c.Route.Stats.Record(status, errType, time.Duration(now-c.Start))
 	if c.span != nil {
 		c.span.end(c, now, status, errType)
 	}
-	c.release()
+	c.tracer.keep(c, now, status, errType)
+	c.release(ok)
 }
 
 // release gives back what the call holds.
-func (c *Call) release() {
-	if c.admitted {
-		c.view.requests.Release()
+func (c *Call) release(ok bool) {
+	if c.slot != nil {
+		c.slot.Release()
+		c.slot = nil
 	}
-	c.view, c.Route, c.span = nil, nil, nil
+	if c.cluster != nil {
+		if h := c.cluster.held.Load(); h != nil && h.hold.Waiting() > 0 {
+			n := 1
+			if ok {
+				n = 2
+			}
+			h.letGo(n)
+		}
+	}
+	c.view, c.cluster, c.Route, c.span, c.owner = nil, nil, nil, nil, nil
 	clear(c.tried[:c.attempts])
 	c.attempts = 0
+	c.attempt, c.beside = attempt{}, attempt{}
 }

@@ -68,8 +68,8 @@ func setUp(t *testing.T, cfg resource.Cluster, ratio float64, addrs ...string) *
 func (f *fixture) begin(t *testing.T) *Call {
 	t.Helper()
 	c := &Call{}
-	if e := c.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1); e != stats.ErrNone {
-		t.Fatal(e)
+	if step := c.Begin(f.tracer, f.route, &Said{}, nil, 1); step != Go {
+		t.Fatal(step, c.Refusal())
 	}
 	return c
 }
@@ -100,11 +100,11 @@ func TestMatch(t *testing.T) {
 	for path, want := range map[string]*Route{
 		"/a": exact, "/a?b": exact, "/a/": all, "/api/x": prefix, "/api/?y": prefix, "/api": all, "/api?/": all, "*": all, "": all,
 	} {
-		if got := a.Match([]byte(path)); got != want {
+		if got := a.Match([]byte(path), nil); got != want {
 			t.Errorf("%q: %+v", path, got)
 		}
 	}
-	if (&Authority{Routes: []*Route{exact, prefix}}).Match([]byte("/")) != nil {
+	if (&Authority{Routes: []*Route{exact, prefix}}).Match([]byte("/"), nil) != nil {
 		t.Error("a match where there is none")
 	}
 }
@@ -238,7 +238,7 @@ func TestNoEndpoint(t *testing.T) {
 	f.route.Route.Clusters = nil
 	f.route.Clusters = nil
 	c = &Call{}
-	if e := c.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1); e != stats.ErrDestinationNotFound {
+	if step, e := c.Begin(f.tracer, f.route, &Said{}, nil, 1), c.Refusal().Err; step != Refused || e != stats.ErrDestinationNotFound {
 		t.Errorf("%v", e)
 	}
 	c.End(1, 503, stats.ErrDestinationNotFound)
@@ -251,7 +251,7 @@ func TestLimits(t *testing.T) {
 	f := setUp(t, cfg, 0, "10.0.0.1:80")
 	first := f.begin(t)
 	second := &Call{}
-	if e := second.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1); e != stats.ErrConnectionLimitReached {
+	if step, e := second.Begin(f.tracer, f.route, &Said{}, nil, 1), second.Refusal().Err; step != Refused || e != stats.ErrConnectionLimitReached {
 		t.Errorf("%v", e)
 	}
 	if !first.Pending() || first.Pending() {
@@ -261,8 +261,8 @@ func TestLimits(t *testing.T) {
 	second.End(1, 503, stats.ErrConnectionLimitReached)
 	first.End(1, 200, stats.ErrNone)
 	f.rest(t, 2)
-	if e := second.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1); e != stats.ErrNone {
-		t.Errorf("the place was not given back: %v", e)
+	if second.Begin(f.tracer, f.route, &Said{}, nil, 1) != Go {
+		t.Errorf("the place was not given back: %v", second.Refusal())
 	}
 	second.End(1, 200, stats.ErrNone)
 }

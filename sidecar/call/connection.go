@@ -22,7 +22,11 @@ func (c *Call) BeginConnection(t *Tracer, r *Route, peer string, now int64) stat
 		c.span.tcp, c.span.peer = true, peer
 	}
 	r.Service.TCP().Begin()
-	return c.admit()
+	c.choose()
+	if c.admit(now) != Go {
+		return c.refusal.Err
+	}
+	return stats.ErrNone
 }
 
 // Connected says that the endpoint has taken the connection. That is the
@@ -34,7 +38,7 @@ func (c *Call) Connected(now int64) {
 	}
 	c.Answered()
 	c.picked, c.open = false, true
-	c.Endpoint().Load.Observe(now, time.Duration(now-c.began), false)
+	c.ep.Load.Observe(now, time.Duration(now-c.began), false)
 	if c.span != nil {
 		c.span.attemptDone(c, now, 0, stats.ErrNone)
 	}
@@ -77,7 +81,7 @@ func (c *Call) EndConnection(now int64, errType stats.ErrorType, sent, received 
 		c.span.endConnection(c, now, errType, sent, received)
 	}
 	c.open, c.judged = false, false
-	c.release()
+	c.release(errType == stats.ErrNone)
 }
 
 func (r *record) endConnection(c *Call, now int64, e stats.ErrorType, sent, received int64) {

@@ -10,9 +10,10 @@ import (
 	"github.com/meshd/meshd/xds/resource"
 )
 
-// A Hashable is a call as far as it can be hashed. Protocols make one only for
-// a route that Hashes.
-type Hashable interface {
+// A Request is what a call's request says, for those routes that look at it.
+type Request interface {
+	// Method is as written.
+	Method() []byte
 	// Header is a header's value, nil if there is none: of several of the name
 	// all, joined as RFC 9110 section 5.3 has it, or with "; " those of cookie.
 	// The name is in lower case. The bytes are not kept.
@@ -23,14 +24,11 @@ type Hashable interface {
 	Source() netip.Addr
 }
 
-// Hashes reports whether the endpoint of a call depends on what the call says.
-func (r *Route) Hashes() bool { return len(r.Hash) > 0 }
-
 // HashOf is the hash of a call, by the route's policies in their order
 // (envoy.config.route.v3.RouteAction.HashPolicy); false if nothing of what
 // they name is there. missing is the first policy whose cookie the caller is to
 // be given, since it has sent none; nil if none is.
-func (r *Route) HashOf(in Hashable) (hash uint64, hashed bool, missing *resource.HashPolicy) {
+func (r *Route) HashOf(in Request) (hash uint64, hashed bool, missing *resource.HashPolicy) {
 	for i := range r.Hash {
 		p := &r.Hash[i]
 		h, ok := hashOf(p, in)
@@ -48,7 +46,7 @@ func (r *Route) HashOf(in Hashable) (hash uint64, hashed bool, missing *resource
 	return hash, hashed, missing
 }
 
-func hashOf(p *resource.HashPolicy, in Hashable) (uint64, bool) {
+func hashOf(p *resource.HashPolicy, in Request) (uint64, bool) {
 	var v []byte
 	switch {
 	case p.Header == ":path":
@@ -106,7 +104,3 @@ func parameter(target []byte, name string) []byte {
 	}
 	return nil
 }
-
-// Hash decides where the call goes, in clusters that go by a hash. It is due
-// after Begin and before the first Pick.
-func (c *Call) Hash(h uint64) { c.hash, c.hashed = h, true }

@@ -20,6 +20,7 @@ func (r request) Header(name string) []byte {
 	}
 	return nil
 }
+func (r request) Method() []byte { return []byte("GET") }
 func (r request) Target() []byte { return []byte(r.target) }
 func (r request) Source() netip.Addr {
 	a, _ := netip.ParseAddr(r.source)
@@ -96,8 +97,8 @@ func TestHashPoliciesCombine(t *testing.T) {
 	if _, _, p := hash(last, made); p != nil {
 		t.Error("a cookie is made that does not count")
 	}
-	if (&Route{}).Hashes() {
-		t.Error("a route without policies hashes")
+	if (&Route{}).Looks() {
+		t.Error("a route without policies looks at requests")
 	}
 }
 
@@ -110,7 +111,7 @@ func TestHashDecides(t *testing.T) {
 	var first, second string
 	for range 20 {
 		c := f.begin(t)
-		c.Hash(42)
+		c.hash, c.hashed = 42, true
 		a := c.Pick(1).Address
 		c.Cancel(1)
 		b := c.Pick(1).Address

@@ -28,7 +28,6 @@ type record struct {
 	rpc        bool   // it is gRPC
 	tcp        bool   // it is a connection: connection.go
 	traceState string
-	try        tracing.SpanContext // of the attempt under way
 	events     []tracing.Event
 	reason     string // why the next attempt is made
 }
@@ -50,8 +49,8 @@ func (r *record) attempt(c *Call) {
 	if c.Route.Server {
 		return // one attempt, and the server span says it all
 	}
-	r.try = c.tracer.Sampler.Start(r.call, true, -1)
-	c.Context = r.try
+	c.attempt.context = c.tracer.Sampler.Start(r.call, true, -1)
+	c.Context = c.attempt.context
 }
 
 // attemptDone ends the span of an attempt.
@@ -64,7 +63,7 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 	if ep.ID != "" {
 		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
 	}
-	if n := c.attempts - 1; n > 0 {
+	if n := c.nth; n > 0 {
 		attrs = append(attrs, tracing.MeshRetryReason.String(r.reason))
 		if !r.tcp {
 			attrs = append(attrs, tracing.HTTPResendCount.Int(n))
@@ -72,7 +71,7 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 	}
 	attrs, failed := outcome(attrs, status, e, false)
 	c.tracer.Emit(tracing.Span{
-		Context: r.try, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
+		Context: c.attempt.context, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
 		Name: r.name(c.Route), Attributes: attrs, Failed: failed,
 		Start: c.tracer.time(c.began), End: c.tracer.time(now),
 	})

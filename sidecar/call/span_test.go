@@ -122,7 +122,7 @@ func TestUnsampledCallAllocatesNothing(t *testing.T) {
 	f := setUp(t, policy, 0, "10.0.0.1:80", "10.0.0.2:80")
 	var c Call
 	n := testing.AllocsPerRun(1000, func() {
-		c.Begin(f.tracer, f.route, tracing.SpanContext{}, false, 1)
+		c.Begin(f.tracer, f.route, &Said{}, nil, 1)
 		c.Describe(nil, nil, nil, nil)
 		c.DescribeProtocol("2", true)
 		c.Pick(2)

@@ -9,6 +9,7 @@ package call
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,11 +27,25 @@ type Authority struct {
 	Routes []*Route // the first that matches is taken
 }
 
-// Match finds the route of a path (with or without a query), or nil.
-func (a *Authority) Match(path []byte) *Route {
+// Match finds the route of a path (with or without a query), or nil. req is
+// asked only if a route looks at more than that; where it is nil, no such
+// route matches.
+func (a *Authority) Match(path []byte, req Request) *Route {
 	for _, r := range a.Routes {
-		if r.matches(path) {
+		if r.matches(path) && r.suits(req) {
 			return r
+		}
+	}
+	return nil
+}
+
+// Route finds a route by name; nil if there is none, or no authority.
+func (a *Authority) Route(name string) *Route {
+	if a != nil {
+		for _, r := range a.Routes {
+			if r.Name == name {
+				return r
+			}
 		}
 	}
 	return nil
@@ -39,12 +54,59 @@ func (a *Authority) Match(path []byte) *Route {
 // A Route is a resource.Route with its clusters and counters looked up.
 type Route struct {
 	resource.Route
-	Server   bool // inbound: the spans and metrics are a server's
-	Stats    *stats.Route
-	Service  *stats.Service
-	Host     string     // server.address of spans
-	Port     int        // server.port
-	Clusters []*Cluster // beside Route.Clusters
+	Server         bool // inbound: the spans and metrics are a server's
+	Stats          *stats.Route
+	Service        *stats.Service
+	Host           string          // server.address of spans
+	Port           int             // server.port
+	Clusters       []*Cluster      // beside Route.Clusters
+	Mesh           bool            // the other end is the mesh's: see Tell
+	Gate           *Gateway        // inbound: what stands before the application; nil: nothing
+	Bucket         *breaker.Bucket // of its RateLimit; nil: none
+	MirrorClusters []*Cluster      // beside Route.Mirrors
+	// Mirror sends a copy of a call to another cluster; nil: no mirrors.
+	Mirror func(Mirrored)
+
+	hedge    *breaker.Hedge
+	priority breaker.Priority // of calls that say none
+}
+
+// Init is due once a Route is made. hedges and buckets live on with their
+// route's name when its configuration changes; kept is the Route of before, or nil.
+func (r *Route) Init(kept *Route, now func() int64) {
+	if p, err := breaker.ParsePriority(r.Route.Priority); err == nil {
+		r.priority = p
+	}
+	if share := r.Hedge.Share; !r.Hedge.Disabled && share > 0 && !r.Server {
+		if kept != nil && kept.hedge != nil && kept.Hedge.Share == share {
+			r.hedge = kept.hedge
+		} else {
+			r.hedge = breaker.NewHedge(share, now)
+		}
+	}
+	if l := r.RateLimit; l.PerSecond > 0 {
+		if kept != nil && kept.Bucket != nil {
+			if r.Bucket = kept.Bucket; kept.RateLimit != l {
+				r.Bucket.Set(l.PerSecond, l.Burst)
+			}
+		} else {
+			r.Bucket = breaker.NewBucket(l.PerSecond, l.Burst)
+		}
+	}
+}
+
+// Looks reports whether the call's request is looked into for more than where
+// it goes: Said.Request is then needed.
+func (r *Route) Looks() bool {
+	return len(r.Hash) > 0 || r.Session.Cookie != "" || len(r.Fault.Headers) > 0
+}
+
+// suits reports whether a request has what the route asks for beside the path.
+func (r *Route) suits(req Request) bool {
+	if len(r.Headers) == 0 && len(r.Query) == 0 {
+		return true
+	}
+	return req != nil && matchHeaders(r.Headers, req) && matchQuery(r.Query, req)
 }
 
 func (r *Route) matches(path []byte) bool {
@@ -96,6 +158,7 @@ type Cluster struct {
 	Probe   balancer.Prober                               // nil where no endpoint can be asked for its load
 
 	view atomic.Pointer[view]
+	held atomic.Pointer[held] // nil until a call has waited
 }
 
 // view is what a call sees of a cluster: taken once, never changed.
@@ -107,6 +170,13 @@ type view struct {
 	budget   *breaker.Budget
 	requests *breaker.Limit
 	pending  *breaker.Limit
+	byID     *byID
+}
+
+// byID finds endpoints by the names of their instances, once somebody wants to.
+type byID struct {
+	once sync.Once
+	of   map[string]*endpoint.Endpoint
 }
 
 // Update publishes a configuration, a set of endpoints, or both; nil leaves
@@ -129,7 +199,11 @@ func (c *Cluster) Update(cfg *resource.Cluster, eps *resource.Endpoints) error {
 		return fmt.Errorf("cluster %s: %w", c.Name, err)
 	}
 	next.picker = picker
+	next.byID = new(byID)
 	c.view.Store(next)
+	if h := c.held.Load(); h != nil && next.set.Len() > 0 {
+		h.letGo(firstHeld * next.set.Len())
+	}
 	if c.Retire != nil {
 		for _, ep := range gone {
 			c.Retire(ep)

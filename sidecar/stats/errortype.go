@@ -3,11 +3,11 @@ package stats
 import "strconv"
 
 // ErrorType says why the proxy, and not the service, decided a call's outcome.
-// Its string is a proxy error type of RFC 9209 section 2.3, fit for the
-// Proxy-Status field and for the attribute error.type.
+// Its string is fit for the attribute error.type: a proxy error type of
+// RFC 9209 section 2.3, or one of ours, for which Registered has the nearest.
 type ErrorType uint8
 
-// The proxy error types of RFC 9209, in its order, and one of ours.
+// The proxy error types of RFC 9209, in its order, and some of ours.
 const (
 	ErrNone ErrorType = iota
 	ErrDNSTimeout
@@ -45,6 +45,12 @@ const (
 	// ErrClientClosed is ours: the client went away before the answer, so
 	// nobody is left to read a Proxy-Status.
 	ErrClientClosed
+	// ErrShed: the service, or what stands for it here, has too much to do.
+	ErrShed
+	// ErrRateLimited: the route's rate of calls was exceeded.
+	ErrRateLimited
+	// ErrFaultInjected: the route's policy has calls fail on purpose.
+	ErrFaultInjected
 
 	errorTypes
 )
@@ -89,9 +95,28 @@ var errorTable = [errorTypes]struct {
 	ErrProxyConfigurationError:        {"proxy_configuration_error", 500},
 	ErrProxyLoopDetected:              {"proxy_loop_detected", 502},
 	ErrClientClosed:                   {"client_closed", 0},
+	ErrShed:                           {"shed", 503},
+	ErrRateLimited:                    {"rate_limited", 429},
+	ErrFaultInjected:                  {"fault_injected", 0},
 }
 
-// String is the name in RFC 9209; empty for ErrNone.
+// registered are the types of RFC 9209 nearest to ours.
+var registered = map[ErrorType]ErrorType{
+	ErrShed:          ErrConnectionLimitReached,
+	ErrRateLimited:   ErrHTTPRequestDenied,
+	ErrFaultInjected: ErrProxyInternalResponse,
+}
+
+// Registered is the name for Proxy-Status, where only those of RFC 9209 may
+// stand.
+func (e ErrorType) Registered() string {
+	if r, ok := registered[e]; ok {
+		e = r
+	}
+	return e.String()
+}
+
+// String is the name in RFC 9209, or ours; empty for ErrNone.
 func (e ErrorType) String() string {
 	if e < errorTypes {
 		return errorTable[e].name

@@ -121,6 +121,8 @@ type Service struct {
 	oneRoute  bool
 	retries   [retryReasons]Counter
 	denied    Counter
+	hedges    Counter
+	hedgesWon Counter
 	endpoints atomic.Pointer[func() []EndpointStat]
 	tcp       atomic.Pointer[TCP]
 
@@ -212,3 +214,9 @@ func (s *Service) snapshot() ServiceSnapshot {
 	}
 	return out
 }
+
+// Hedged counts a hedge, HedgeWon one whose answer was the call's.
+func (s *Service) Hedged() { s.hedges.Inc() }
+
+// HedgeWon counts a hedge whose answer came first.
+func (s *Service) HedgeWon() { s.hedgesWon.Inc() }

@@ -67,6 +67,9 @@ type Outlier struct {
 type Hold struct {
 	Calls uint32        // that wait, at most; 0: none does
 	Wait  time.Duration // at most
+	// Scaled says that the cluster gets more endpoints when it has too much to
+	// do: then calls wait at its limit of requests, too.
+	Scaled bool
 }
 
 // Admission says how an instance's own sidecar lets calls in (metadata field

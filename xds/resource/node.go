@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -22,13 +23,14 @@ type Node interface {
 // belongs to a client that only asks.
 func (i Instance) Registers() bool { return i.ID != "" }
 
-// NodeID is node.id: SERVICE.NAMESPACE/INSTANCE.
+// NodeID is node.id: SERVICE.NAMESPACE/INSTANCE, the latter being Client's name
+// where no instance is registered.
 func (i Instance) NodeID() string {
 	ns := i.Namespace
 	if ns == "" {
 		ns = DefaultNamespace
 	}
-	return i.Service + "." + ns + "/" + i.ID
+	return i.Service + "." + ns + "/" + cmp.Or(i.ID, i.Client)
 }
 
 // Metadata is node.metadata, with the field names of docs/reference/wire.md.

@@ -251,7 +251,8 @@ const (
 // under MetadataKey; docs/reference/wire.md has the field names. It is sent
 // again in a later DiscoveryRequest whenever it changes.
 type Instance struct {
-	ID          string // unique within the mesh
+	ID          string // unique within the mesh; empty: a client that registers no instance
+	Client      string // names such a client in node.id, unique within the mesh; not part of the metadata
 	Service     string
 	Namespace   string
 	ServicePort uint16         // the port that callers name

@@ -3,6 +3,7 @@ package h1
 import (
 	"time"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/pool"
 	raw "github.com/meshd/meshd/sidecar/protocol/socket"
@@ -15,11 +16,12 @@ func (s *session) nextAttempt(now int64) {
 	s.resp = respState{}
 	ep := s.call.Pick(now)
 	if ep == nil {
-		e := stats.ErrDestinationUnavailable
-		if s.lastErr != stats.ErrNone {
-			e = s.lastErr // nobody is left to try: what went wrong says more
+		step := s.call.NoEndpoint(now)
+		if step == call.Refused && s.lastErr != stats.ErrNone {
+			s.failCall(now, s.lastErr, "") // nobody is left to try: what went wrong says more
+			return
 		}
-		s.failCall(now, e, "")
+		s.step(step, now)
 		return
 	}
 	s.armCall(now)

@@ -3,6 +3,7 @@ package h1
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -57,6 +58,19 @@ func Detail(c *call.Call, e stats.ErrorType, protocol string) string {
 	return where + ": " + e.String() + tries
 }
 
+// Refused is the answer to a call that its Begin, Resumed or NoEndpoint has
+// refused, whose endpoint speaks protocol.
+func Refused(c *call.Call, protocol string) (status int, e stats.ErrorType, detail string, retryAfter time.Duration) {
+	r := c.Refusal()
+	if status = r.Status; status == 0 {
+		status = FailStatus(r.Err)
+	}
+	if detail = r.Detail; detail == "" {
+		detail = Detail(c, r.Err, protocol)
+	}
+	return status, r.Err, detail, r.RetryAfter
+}
+
 // FailStatus is the status of the answer to a call that failed so.
 func FailStatus(e stats.ErrorType) int {
 	status := e.Status()
@@ -72,7 +86,7 @@ func FailStatus(e stats.ErrorType) int {
 // ProxyStatus is the value of Proxy-Status (RFC 9209) of an answer of our own;
 // detail is what Sanitize makes.
 func ProxyStatus(e stats.ErrorType, detail string) string {
-	return "meshd; error=" + e.String() + `; details="` + strings.ReplaceAll(detail, `"`, `\"`) + `"`
+	return "meshd; error=" + e.Registered() + `; details="` + strings.ReplaceAll(detail, `"`, `\"`) + `"`
 }
 
 // Sanitize makes a text fit for a structured field's string (RFC 8941) and for

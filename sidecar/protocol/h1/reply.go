@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -36,6 +37,10 @@ func (s *session) reply(status int, e stats.ErrorType, detail string, last bool)
 	line := Sanitize(detail)
 	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nProxy-Status: "...)
 	b = append(b, ProxyStatus(e, line)...)
+	if s.retryIn > 0 {
+		b = append(b, "\r\nRetry-After: "...)
+		b = strconv.AppendInt(b, int64(breaker.RetryAfterSeconds(s.retryIn)), 10)
+	}
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len("meshd: ")+len(line)+1), 10)
 	if s.state == stFlush {

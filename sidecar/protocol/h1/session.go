@@ -69,6 +69,7 @@ type session struct {
 	overflow bool            // body bytes were passed on that sent does not hold
 	replay   bool            // keep body bytes in sent
 	offered  bool            // something of the request was given to an attempt's connection
+	retryIn  time.Duration   // what an answer of ours says in Retry-After; 0: nothing
 	lastErr  stats.ErrorType // of the attempt before, if it had one
 
 	res     response // the head at hand; its fields' storage is used again

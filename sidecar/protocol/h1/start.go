@@ -58,7 +58,7 @@ func (s *session) noRoute(e stats.ErrorType) {
 // begin starts the call on its route, with the head still in in.
 func (s *session) begin(a *call.Authority, now int64) {
 	r, in := &s.req, s.down.in
-	route := a.Match(r.path)
+	route := a.Match(r.path, asked{s})
 	if route == nil {
 		name := a.Name
 		s.down.used(s.headLen)
@@ -70,14 +70,13 @@ func (s *session) begin(a *call.Authority, now int64) {
 		return
 	}
 	parent, has := s.parent()
-	err := s.call.Begin(s.srv.Tracer, route, parent, has, now)
+	said := call.Said{Parent: parent, HasParent: has}
+	if route.Looks() {
+		said.Request = asked{s}
+	}
+	step := s.call.Begin(s.srv.Tracer, route, &said, s, now)
 	s.inCall = true
 	s.state = stCall
-	if route.Hashes() {
-		if hash, ok, _ := route.HashOf(hashable{s}); ok {
-			s.call.Hash(hash)
-		}
-	}
 	h := hop{via: route.Via, forwarded: route.Forwarded}
 	var trace [tracing.TraceparentLen]byte
 	if !s.srv.Tracer.Off {
@@ -109,22 +108,58 @@ func (s *session) begin(a *call.Authority, now int64) {
 	if s.reqDone {
 		s.down.settle()
 	}
-	if err != stats.ErrNone {
-		s.failCall(now, err, "")
-		return
-	}
-	s.callEnd = 0
+	s.callEnd = s.call.Until()
 	if route.Timeout > 0 && !s.upgrade && s.method != mConnect {
-		s.callEnd = now + int64(route.Timeout)
+		if end := now + int64(route.Timeout); s.callEnd == 0 || end < s.callEnd {
+			s.callEnd = end
+		}
 	}
-	s.nextAttempt(now)
+	s.step(step, now)
 }
 
-// hashable is the request at hand as call.Hashable sees it.
-type hashable struct{ s *session }
+// step goes on as the call has it.
+func (s *session) step(step call.Step, now int64) {
+	switch step {
+	case call.Go:
+		s.nextAttempt(now)
+	case call.Wait:
+		s.armCall(now)
+	case call.Refused:
+		s.refused(now)
+	}
+}
 
-// Header implements call.Hashable.
-func (h hashable) Header(name string) (value []byte) {
+// refused answers a call that may not go on.
+func (s *session) refused(now int64) {
+	status, e, detail, after := Refused(&s.call, "HTTP/1.1")
+	s.retryIn = after
+	s.reply(status, e, detail, false)
+	s.retryIn = 0
+}
+
+// Resume implements call.Owner.
+func (s *session) Resume(w *call.Waiter) {
+	defer s.recover()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.srv.now()
+	if step := s.call.Resumed(w, now); step != call.Stale {
+		s.step(step, now)
+		s.advance()
+	}
+}
+
+// Subject implements call.Owner.
+func (s *session) Subject() (method, path string) { return "", "" }
+
+// asked is the request at hand as call.Request sees it.
+type asked struct{ s *session }
+
+// Method implements call.Request.
+func (h asked) Method() []byte { return h.s.req.name }
+
+// Header implements call.Request.
+func (h asked) Header(name string) (value []byte) {
 	sep := ", "
 	if name == "cookie" {
 		sep = "; "
@@ -142,11 +177,11 @@ func (h hashable) Header(name string) (value []byte) {
 	return value
 }
 
-// Target implements call.Hashable.
-func (h hashable) Target() []byte { return h.s.req.path }
+// Target implements call.Request.
+func (h asked) Target() []byte { return h.s.req.path }
 
-// Source implements call.Hashable.
-func (h hashable) Source() netip.Addr {
+// Source implements call.Request.
+func (h asked) Source() netip.Addr {
 	a, _ := netip.ParseAddr(h.s.peerAddr())
 	return a
 }

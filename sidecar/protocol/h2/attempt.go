@@ -50,13 +50,17 @@ func (s *stream) begin() {
 func (s *stream) route(a *call.Authority) {
 	s.seq++
 	now := s.srv.now
-	route := a.Match(bytesOf(s.req.path))
+	route := a.Match(bytesOf(s.req.path), subject{s})
 	if route == nil {
 		s.reply(404, stats.ErrDestinationNotFound, "no route of "+a.Name+" matches the path")
 		return
 	}
 	parent, has := s.parent()
-	e := s.call.Begin(s.srv.Tracer, route, parent, has, now)
+	said := call.Said{Parent: parent, HasParent: has}
+	if route.Looks() {
+		said.Request = subject{s}
+	}
+	step := s.call.Begin(s.srv.Tracer, route, &said, s, now)
 	s.in = true
 	if s.call.Sampled() {
 		var state []byte
@@ -65,38 +69,65 @@ func (s *stream) route(a *call.Authority) {
 		}
 		s.describe(state)
 	}
-	if e != stats.ErrNone {
-		s.failCall(e)
-		return
-	}
-	if route.Hashes() {
-		if hash, ok, _ := route.HashOf(hashable{s}); ok {
-			s.call.Hash(hash)
-		}
-	}
 	s.deadlines(now)
 	// Whatever the method: an endpoint may refuse a request without having
 	// looked at it.
 	s.replay = route.Retry.BufferBytes > 0
-	s.nextAttempt()
+	s.step(step)
 }
 
-// hashable is a stream's request as call.Hashable sees it.
-type hashable struct{ s *stream }
+// step goes on as the call has it.
+func (s *stream) step(step call.Step) {
+	switch step {
+	case call.Go:
+		s.nextAttempt()
+	case call.Wait:
+		s.armCall()
+	case call.Refused:
+		s.refusedCall()
+	}
+}
 
-// Header implements call.Hashable.
-func (h hashable) Header(name string) []byte {
+// refusedCall answers a call that may not go on.
+func (s *stream) refusedCall() {
+	status, e, detail, after := h1.Refused(&s.call, "HTTP/2")
+	s.retryIn = after
+	s.reply(status, e, detail)
+}
+
+// Resume implements call.Owner. Which call the stream is by now, the call knows.
+func (s *stream) Resume(w *call.Waiter) {
+	srv := s.srv
+	srv.enter()
+	defer srv.exit(s.down.link)
+	if step := s.call.Resumed(w, srv.now); step != call.Stale {
+		s.step(step)
+	}
+	srv.flush()
+}
+
+// Subject implements call.Owner.
+func (s *stream) Subject() (method, path string) { return s.req.method, s.req.path }
+
+// subject is a stream's request as call.Request sees it.
+type subject struct{ s *stream }
+
+// Method implements call.Request.
+func (h subject) Method() []byte { return bytesOf(h.s.req.method) }
+
+// Header implements call.Request.
+func (h subject) Header(name string) []byte {
 	if v := h.s.req.named(name); v != "" {
 		return []byte(v)
 	}
 	return nil
 }
 
-// Target implements call.Hashable.
-func (h hashable) Target() []byte { return bytesOf(h.s.req.path) }
+// Target implements call.Request.
+func (h subject) Target() []byte { return bytesOf(h.s.req.path) }
 
-// Source implements call.Hashable.
-func (h hashable) Source() netip.Addr {
+// Source implements call.Request.
+func (h subject) Source() netip.Addr {
 	a, _ := netip.ParseAddr(h.s.peer)
 	return a
 }
@@ -126,6 +157,9 @@ func (s *stream) deadlines(now int64) {
 // and so begins when all was said.
 func (s *stream) bound(now int64) {
 	s.callEnd = s.rpcEnd
+	if end := s.call.Until(); end != 0 && (s.callEnd == 0 || end < s.callEnd) {
+		s.callEnd = end
+	}
 	if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" && (!s.req.grpc || s.down.inEnd) {
 		if end := now + int64(d); s.callEnd == 0 || end < s.callEnd {
 			s.callEnd = end
@@ -158,11 +192,12 @@ func (s *stream) nextAttempt() {
 	}
 	ep := s.call.Pick(now)
 	if ep == nil {
-		e := stats.ErrDestinationUnavailable
-		if s.lastErr != stats.ErrNone {
-			e = s.lastErr // nobody is left to try: what went wrong says more
+		step := s.call.NoEndpoint(now)
+		if step == call.Refused && s.lastErr != stats.ErrNone {
+			s.failCall(s.lastErr) // nobody is left to try: what went wrong says more
+			return
 		}
-		s.failCall(e)
+		s.step(step)
 		return
 	}
 	s.armCall()

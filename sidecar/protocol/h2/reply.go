@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -72,14 +73,17 @@ func (s *stream) reply(status int, e stats.ErrorType, detail string) {
 		s.letGo()
 		return
 	}
-	text := "meshd: " + detail + "\n"
-	end := s.req.method == "HEAD" || http.StatusText(status) == ""
-	s.down.p.sendHead(&s.down, []hpack.HeaderField{
+	head := []hpack.HeaderField{
 		{Name: ":status", Value: strconv.Itoa(status)},
 		{Name: "content-type", Value: "text/plain; charset=utf-8"},
 		why,
-		{Name: "content-length", Value: strconv.Itoa(len(text))},
-	}, end)
+	}
+	if s.retryIn > 0 {
+		head = append(head, hpack.HeaderField{Name: "retry-after", Value: strconv.Itoa(breaker.RetryAfterSeconds(s.retryIn))})
+	}
+	text := "meshd: " + detail + "\n"
+	end := s.req.method == "HEAD" || http.StatusText(status) == ""
+	s.down.p.sendHead(&s.down, append(head, hpack.HeaderField{Name: "content-length", Value: strconv.Itoa(len(text))}), end)
 	if end {
 		s.letGo()
 		return

@@ -85,6 +85,7 @@ type stream struct {
 	refused  bool   // was moved on once because an endpoint had not looked at it
 	spare    bool   // the attempt's loss says nothing about the endpoint
 	lastErr  stats.ErrorType
+	retryIn  time.Duration // what an answer of ours says of trying again; 0: nothing
 
 	// The answer.
 	resp      head

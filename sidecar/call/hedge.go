@@ -1,0 +1,134 @@
+package call
+
+import (
+	"time"
+
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+)
+
+// A hedge is a second attempt while the first has no answer yet: whichever
+// answers first is the call's. The order is
+//
+//	Pick  HedgeAfter  Hedge  (HedgeWon | Failover | HedgeFailed | Unhedge)
+//
+// and it is made for requests that may be made twice and are at hand as a
+// whole. The first attempt stays the one that Done, Cancel and Endpoint are
+// about, until HedgeWon or Failover.
+
+// HedgeAfter says how long after the first attempt a hedge is due; 0: there is
+// none. It is asked once, right after the first Pick, of calls that may be
+// hedged.
+func (c *Call) HedgeAfter(now int64) time.Duration {
+	r := c.Route
+	if r.hedge == nil || c.attempts != 1 || c.earlier > 1 || c.view.set.Len() < 2 {
+		return 0
+	}
+	c.measured = true
+	d := r.hedge.Begin(now)
+	if r.Hedge.Delay > 0 {
+		return r.Hedge.Delay
+	}
+	return time.Duration(d)
+}
+
+// Hedge starts the hedge, if the budget pays for it and there is another
+// endpoint: nil if not.
+func (c *Call) Hedge(now int64) *endpoint.Endpoint {
+	if !c.picked || !c.waiting || c.beside.picked || c.attempts >= maxAttempts {
+		return nil
+	}
+	if !c.Route.hedge.Allow(c.view.budget) {
+		c.log.note(noteHedgeBudget, now)
+		return nil
+	}
+	first := c.attempt
+	context := c.Context
+	ep := c.Pick(now)
+	if ep == nil || ep.State == first.ep.State {
+		if ep != nil {
+			c.Cancel(now)
+		}
+		c.attempt, c.Context = first, context
+		return nil
+	}
+	c.hedged = true
+	c.attempt, c.beside, c.Context = first, c.attempt, context
+	c.log.hedged(c.beside.nth)
+	c.Route.Service.Hedged()
+	return ep
+}
+
+// HedgeContext is what the hedge's request says in traceparent.
+func (c *Call) HedgeContext() tracing.SpanContext {
+	if c.beside.context.Valid() {
+		return c.beside.context
+	}
+	return c.Context
+}
+
+// Hedging reports whether a hedge is under way.
+func (c *Call) Hedging() bool { return c.beside.picked }
+
+// HedgeWon says that the hedge's answer came first: it is the attempt now, and
+// the other one is given up.
+func (c *Call) HedgeWon(now int64) {
+	// What was waited for is as slow as it was waited for, at least.
+	c.ep.Load.Observe(now, time.Duration(now-c.began), false)
+	c.measure(now)
+	c.Cancel(now)
+	c.attempt, c.beside = c.beside, attempt{}
+	if c.attempt.context.Valid() {
+		c.Context = c.attempt.context
+	}
+	c.Route.Service.HedgeWon()
+}
+
+// Failover follows the failure of the attempt while its hedge is under way,
+// which takes its place.
+func (c *Call) Failover(now int64, errType stats.ErrorType) {
+	c.Done(now, 0, errType, now-c.began)
+	c.attempt, c.beside = c.beside, attempt{}
+	if c.attempt.context.Valid() {
+		c.Context = c.attempt.context
+	}
+}
+
+// HedgeFailed ends the hedge with an error: nobody else is told.
+func (c *Call) HedgeFailed(now int64, errType stats.ErrorType) {
+	c.aside(func() { c.Done(now, 0, errType, now-c.began) })
+}
+
+// Unhedge gives the hedge up, without a verdict: the first attempt has
+// answered, or the call is over.
+func (c *Call) Unhedge(now int64) {
+	if c.beside.picked {
+		c.aside(func() { c.Cancel(now) })
+	}
+}
+
+// aside does something to the hedge.
+func (c *Call) aside(do func()) {
+	context := c.Context
+	c.attempt, c.beside = c.beside, c.attempt
+	do()
+	c.attempt, c.beside = c.beside, attempt{}
+	c.Context = context
+}
+
+// measure tells the live quantile what the first attempt took.
+func (c *Call) measure(now int64) {
+	if c.measured {
+		c.measured = false
+		c.Route.hedge.Done(now, now-c.began)
+	}
+}
+
+// extra are the attempts that were no retries.
+func (c *Call) extra() int {
+	if c.hedged {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,187 @@
+package call
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/meshd/meshd/breaker"
+)
+
+// What a call that comes in says of itself — how important it is, until when
+// its answer is of use, how often it was tried before — holds for the calls
+// that the application makes for its sake. The sidecar joins the two by the
+// trace, so that the application has to do no more than to forward traceparent.
+// An application that does not is not joined: its calls begin anew.
+
+// Joins are the traces of the inbound calls under way. It may be used from any
+// goroutine.
+type Joins struct {
+	n      atomic.Int64
+	shards [16]joinShard
+}
+
+type joinShard struct {
+	mu sync.Mutex
+	of map[[16]byte]*Joined
+}
+
+// maxJoins bounds the traces of a shard; calls beyond it are not joined.
+const maxJoins = 8192
+
+// NewJoins makes an empty table.
+func NewJoins() *Joins {
+	j := &Joins{}
+	for i := range j.shards {
+		j.shards[i].of = map[[16]byte]*Joined{}
+	}
+	return j
+}
+
+// A Joined is what the inbound calls of one trace say. Where there are several
+// at a time it is what harms none of them: the latest deadline, the highest
+// priority, the fewest attempts.
+type Joined struct {
+	calls    int // guarded by the shard's mu, like the next three
+	until    int64
+	priority breaker.Priority
+	attempts int
+	// retried counts the attempts of the calls out of here that failed in the
+	// end: whoever made the inbound call need not try it again.
+	retried atomic.Int32
+}
+
+func (j *Joins) shard(trace *[16]byte) *joinShard { return &j.shards[trace[15]&15] }
+
+// put adds an inbound call.
+func (j *Joins) put(trace [16]byte, c *Call) *Joined {
+	s := j.shard(&trace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.of[trace]
+	if e == nil {
+		if len(s.of) >= maxJoins {
+			return nil
+		}
+		e = &Joined{until: c.until, priority: c.priority, attempts: c.earlier}
+		s.of[trace] = e
+		j.n.Add(1)
+	} else {
+		if c.until == 0 || e.until != 0 && c.until > e.until {
+			e.until = c.until
+		}
+		e.priority = max(e.priority, c.priority)
+		e.attempts = min(e.attempts, c.earlier)
+	}
+	e.calls++
+	return e
+}
+
+// get is what the trace of an outbound call says; nil if nothing.
+func (j *Joins) get(trace [16]byte) (e *Joined, until int64, p breaker.Priority, attempts int) {
+	s := j.shard(&trace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e = s.of[trace]; e != nil {
+		until, p, attempts = e.until, e.priority, e.attempts
+	}
+	return e, until, p, attempts
+}
+
+func (j *Joins) remove(trace [16]byte, e *Joined) {
+	s := j.shard(&trace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.calls--; e.calls == 0 {
+		delete(s.of, trace)
+		j.n.Add(-1)
+	}
+}
+
+// join finds what the call has to do with those of the other direction.
+func (c *Call) join(said *Said) {
+	j := c.tracer.Joins
+	switch {
+	case j == nil:
+	case c.Route.Server:
+		if c.until != 0 || c.earlier > 1 || c.ownPriority {
+			if c.Context.TraceID != [16]byte{} {
+				c.joined = j.put(c.Context.TraceID, c)
+			}
+		}
+	case said.HasParent && j.n.Load() > 0:
+		e, until, p, attempts := j.get(said.Parent.TraceID)
+		if e == nil {
+			return
+		}
+		c.joined = e
+		if until != 0 && (c.until == 0 || until < c.until) {
+			c.until = until
+		}
+		c.earlier = max(c.earlier, attempts)
+		if !c.ownPriority {
+			c.priority = p
+		}
+	}
+}
+
+// part ends what join began.
+func (c *Call) part(ok bool) {
+	e := c.joined
+	if e == nil {
+		return
+	}
+	c.joined = nil
+	if c.Route.Server {
+		c.tracer.Joins.remove(c.Context.TraceID, e)
+		return
+	}
+	if !ok && (c.attempts > 1 || c.final) {
+		e.retried.Store(int32(max(c.attempts, 2)))
+	}
+}
+
+// Final says that the answer of an attempt, a failure, comes from where it was
+// tried again already (AttemptHeader on an answer): it is not tried again here.
+func (c *Call) Final() { c.final = true }
+
+// TriedBelow is how many attempts a failed answer of the application stands
+// for, to be said in AttemptHeader; 0: nothing is said.
+func (c *Call) TriedBelow(status int) int {
+	if c.joined == nil || !c.Route.Server || !failure(status) {
+		return 0
+	}
+	return int(c.joined.retried.Load())
+}
+
+// A Tell is what an attempt's request tells the next hop. Zero values are not told.
+type Tell struct {
+	Priority string // PriorityHeader; empty: as the request itself has it, if it does
+	Attempt  int    // AttemptHeader
+	Timeout  int64  // TimeoutHeader, ms: what is left for this attempt
+}
+
+// Tell is what the attempt under way has to tell. It replaces what the request
+// itself says in AttemptHeader and TimeoutHeader, if the route Tells.
+func (c *Call) Tell(now int64) (t Tell) {
+	if !c.ownPriority && c.priority != breaker.Critical {
+		t.Priority = c.priority.String()
+	}
+	if n := max(c.earlier, 1) + c.attempts - 1; n > 1 {
+		t.Attempt = n
+	}
+	end := c.until
+	if d := int64(c.Route.Timeout); d > 0 && (end == 0 || c.Start+d < end) {
+		end = c.Start + d
+	}
+	if d := int64(c.Route.AttemptTimeout); d > 0 && (end == 0 || now+d < end) {
+		end = now + d
+	}
+	if end > 0 {
+		t.Timeout = max((end-now)/1e6, 1)
+	}
+	return t
+}
+
+// Tells reports whether calls of the route carry what Tell has: those within
+// the mesh do.
+func (r *Route) Tells() bool { return r.Mesh }

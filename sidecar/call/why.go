@@ -1,0 +1,290 @@
+package call
+
+import (
+	"encoding/hex"
+	"sync"
+	"time"
+
+	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/stats"
+)
+
+// decisions are what a call would have to say if it were asked why: too little
+// to cost anything, enough to make a Record of if it turns out to be worth one.
+type decisions struct {
+	tries  [maxAttempts]try
+	notes  uint8
+	noteAt int64
+	reason stats.RetryReason // of the next attempt
+	hasWhy bool
+}
+
+type try struct {
+	ep     *endpoint.Endpoint
+	began  int64
+	ended  int64
+	cost   float64 // of the endpoint when it was chosen
+	status int
+	err    stats.ErrorType
+	reason stats.RetryReason
+	again  bool // it was a retry, for reason
+	hedge  bool
+	turned bool
+}
+
+// Notes that a call may have once each.
+const (
+	noteBudget      uint8 = 1 << iota // the retry budget was spent
+	noteOtherTier                     // another tier tries again
+	noteHedgeBudget                   // no hedge, for want of budget
+)
+
+func (d *decisions) note(n uint8, now int64) { d.notes |= n; d.noteAt = now }
+
+func (d *decisions) again(r stats.RetryReason) { d.reason, d.hasWhy = r, true }
+
+func (d *decisions) begin(c *Call, now int64) {
+	t := &d.tries[c.nth]
+	t.ep, t.began = c.ep, now
+	t.cost = c.ep.Load.Cost(now)
+	t.reason, t.again = d.reason, d.hasWhy
+	d.hasWhy = false
+}
+
+func (d *decisions) hedged(nth int) { d.tries[nth].hedge = true }
+
+func (d *decisions) end(c *Call, now int64, status int, e stats.ErrorType) {
+	t := &d.tries[c.nth]
+	t.ended, t.status, t.err, t.turned = now, status, e, c.turned
+}
+
+// A Record is the answer to why a call went as it did. Times are in ms since
+// the call's start.
+type Record struct {
+	Trace    string    `json:"trace,omitempty"`
+	Time     time.Time `json:"time"`
+	Service  string    `json:"service"`
+	Route    string    `json:"route,omitempty"`
+	Cluster  string    `json:"cluster,omitempty"`
+	Balancer string    `json:"balancer,omitempty"`
+	Inbound  bool      `json:"inbound,omitempty"`
+	Kept     string    `json:"kept"` // error, slow or sampled
+
+	Method   string  `json:"method,omitempty"`
+	Path     string  `json:"path,omitempty"`
+	Status   int     `json:"status,omitempty"`
+	GRPC     string  `json:"grpc,omitempty"`
+	Error    string  `json:"error,omitempty"`
+	Refusal  string  `json:"refusal,omitempty"`
+	TookMs   float64 `json:"tookMs"`
+	HeldMs   float64 `json:"heldMs,omitempty"`
+	QueuedMs float64 `json:"queuedMs,omitempty"`
+
+	Priority   string  `json:"priority,omitempty"`
+	DeadlineMs float64 `json:"deadlineMs,omitempty"`
+	Earlier    int     `json:"earlier,omitempty"` // attempts that led to this call
+	Session    string  `json:"session,omitempty"`
+
+	Attempts   []AttemptRecord  `json:"attempts,omitempty"`
+	Notes      []string         `json:"notes,omitempty"`
+	Budget     float64          `json:"budget"` // retries that could be paid for at the end
+	Candidates []CandidateState `json:"candidates,omitempty"`
+}
+
+// An AttemptRecord is one attempt.
+type AttemptRecord struct {
+	Endpoint string  `json:"endpoint"`
+	Instance string  `json:"instance,omitempty"`
+	AtMs     float64 `json:"atMs"`
+	TookMs   float64 `json:"tookMs,omitempty"` // absent: it had not ended
+	Cost     float64 `json:"cost"`             // of the endpoint when it was chosen, ns
+	Status   int     `json:"status,omitempty"`
+	GRPC     string  `json:"grpc,omitempty"`
+	Error    string  `json:"error,omitempty"`
+	Retry    string  `json:"retry,omitempty"` // the reason for which it was made
+	Hedge    bool    `json:"hedge,omitempty"`
+	Shed     bool    `json:"shed,omitempty"`
+}
+
+// A CandidateState is an endpoint as it was when the call had ended.
+type CandidateState struct {
+	Endpoint string  `json:"endpoint"`
+	Instance string  `json:"instance,omitempty"`
+	Cost     float64 `json:"cost"`
+	InFlight int64   `json:"inFlight"`
+	Breaker  string  `json:"breaker"`
+	Health   string  `json:"health,omitempty"`
+}
+
+// Records keeps the newest Records of each kind that is worth one, in rings
+// that do not grow. It may be used from any goroutine.
+type Records struct {
+	mu    sync.Mutex
+	kinds [3]ring // error, slow, sampled
+	rate  [3]*breaker.Bucket
+}
+
+var keptNames = [3]string{"error", "slow", "sampled"}
+
+const (
+	recordsKept   = 256 // of each kind
+	recordsRate   = 50  // a second, of each kind
+	maxCandidates = 16
+)
+
+type ring struct {
+	of   []Record
+	next int
+}
+
+// NewRecords makes empty Records.
+func NewRecords() *Records {
+	r := &Records{}
+	for i := range r.rate {
+		r.rate[i] = breaker.NewBucket(recordsRate, recordsRate)
+	}
+	return r
+}
+
+// All lists the Records that accept does not refuse, the newest first of each
+// kind.
+func (r *Records) All(accept func(*Record) bool) []Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := []Record{}
+	for k := range r.kinds {
+		of := &r.kinds[k]
+		for i := range of.of {
+			rec := &of.of[(of.next-1-i+2*len(of.of))%len(of.of)]
+			if accept(rec) {
+				out = append(out, *rec)
+			}
+		}
+	}
+	return out
+}
+
+func (r *Records) add(kind int, rec Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := &r.kinds[kind]
+	if len(of.of) < recordsKept {
+		of.of = append(of.of, rec)
+		of.next = len(of.of) % recordsKept
+		return
+	}
+	of.of[of.next] = rec
+	of.next = (of.next + 1) % recordsKept
+}
+
+// keep makes a Record of a call that is worth one: it failed, was slow, or is
+// sampled. It runs before the call lets go of what it has.
+func (t *Tracer) keep(c *Call, now int64, status int, e stats.ErrorType) {
+	if t.Records == nil {
+		return
+	}
+	kind := 0
+	switch {
+	case e == stats.ErrClientClosed && c.span == nil:
+		return
+	case e != stats.ErrNone || failure(status):
+	case c.slow(now):
+		kind = 1
+	case c.span != nil:
+		kind = 2
+	default:
+		return
+	}
+	if ok, _ := t.Records.rate[kind].Take(now); ok {
+		t.Records.add(kind, c.record(kind, now, status, e))
+	}
+}
+
+// slow is a call that took four times as long as nearly all others.
+func (c *Call) slow(now int64) bool {
+	const least = int64(5 * time.Millisecond)
+	took := now - c.Start
+	if h := c.Route.hedge; h != nil && took > least {
+		usual := h.Delay()
+		return usual > 0 && took > 4*usual
+	}
+	return false
+}
+
+func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record {
+	at := func(ns int64) float64 { return float64(ns-c.Start) / 1e6 }
+	rec := Record{
+		Time: c.tracer.time(c.Start), Service: c.Route.Service.Name(), Route: c.Route.Name, Inbound: c.Route.Server,
+		Kept: keptNames[kind], TookMs: at(now), Error: e.String(), Refusal: c.refusal.Detail,
+		QueuedMs: float64(c.queued) / 1e6, HeldMs: float64(c.heldNs) / 1e6,
+		Earlier: c.earlier, Session: c.id, Notes: c.log.words(c.attempts),
+	}
+	if c.Context.TraceID != [16]byte{} {
+		rec.Trace = hex.EncodeToString(c.Context.TraceID[:])
+	}
+	rec.Status, rec.GRPC = outcomeWords(status)
+	if c.owner != nil {
+		rec.Method, rec.Path = c.owner.Subject()
+	}
+	if c.priority != breaker.Critical || c.ownPriority {
+		rec.Priority = c.priority.String()
+	}
+	if c.until != 0 {
+		rec.DeadlineMs = at(c.until)
+	}
+	for i := range c.log.tries[:c.attempts] {
+		t := &c.log.tries[i]
+		a := AttemptRecord{
+			Endpoint: t.ep.Address, Instance: t.ep.ID, AtMs: at(t.began), Cost: t.cost,
+			Error: t.err.String(), Hedge: t.hedge, Shed: t.turned,
+		}
+		a.Status, a.GRPC = outcomeWords(t.status)
+		if t.ended != 0 {
+			a.TookMs = float64(t.ended-t.began) / 1e6
+		}
+		if t.again {
+			a.Retry = t.reason.String()
+		}
+		rec.Attempts = append(rec.Attempts, a)
+	}
+	if c.view == nil || c.Route.Server {
+		return rec
+	}
+	rec.Cluster, rec.Balancer = c.view.Name, c.view.Balancer
+	rec.Budget = c.view.budget.Stats().Balance
+	for _, ep := range c.view.set.Endpoints() {
+		if len(rec.Candidates) == maxCandidates {
+			break
+		}
+		rec.Candidates = append(rec.Candidates, CandidateState{
+			Endpoint: ep.Address, Instance: ep.ID, Cost: ep.Load.Cost(now), InFlight: ep.Load.InFlight(),
+			Breaker: ep.Breaker.State().String(), Health: ep.Standing(now),
+		})
+	}
+	return rec
+}
+
+func outcomeWords(status int) (int, string) {
+	if code, ok := stats.GRPCCode(status); ok {
+		return 0, stats.GRPCName(code)
+	}
+	return status, ""
+}
+
+// words are the notes of a call with so many attempts.
+func (d *decisions) words(attempts int) (out []string) {
+	for _, n := range [...]struct {
+		bit  uint8
+		word string
+	}{
+		{noteBudget, "not tried again: the retry budget was spent"},
+		{noteOtherTier, "not tried again: another tier tries this call again"},
+		{noteHedgeBudget, "not hedged: the budget of hedges was spent"},
+	} {
+		if d.notes&n.bit != 0 {
+			out = append(out, n.word)
+		}
+	}
+	return out
+}
