@@ -31,11 +31,11 @@ func (p *Proxy) connect(ctx context.Context, c *net.TCPConn, a *call.Authority, 
 		return
 	}
 	defer p.opaque.Add(-1)
-	o := &connection{p: p, down: c, sent: &r.Service.TCP().Sent, received: &r.Service.TCP().Received}
+	o := &connection{p: p, down: c, sent: &r.Service.TCP().Sent, received: &r.Service.TCP().Received, resumed: make(chan *call.Waiter, 1)}
 	if r.Server {
 		o.sent, o.received = o.received, o.sent
 	}
-	e := o.call.BeginConnection(p.tracer, r, socket.PeerOf(c), p.now())
+	e := o.goOn(ctx, o.call.BeginConnection(p.tracer, r, socket.PeerOf(c), o, p.now()))
 	if e == stats.ErrNone {
 		e = o.guarded(ctx, first)
 	}
@@ -58,9 +58,36 @@ type connection struct {
 	sent, received *stats.Counter // of what comes from down, and of what goes there
 	moved          [2]int64       // the same of this connection
 
+	resumed chan *call.Waiter
+
 	mu    sync.Mutex // guards the call once connected: the verdict comes by a timer
 	call  call.Call
 	ended bool
+}
+
+// Resume implements call.Owner. A call waits for one thing at a time, and the
+// last one is not waited for where the sidecar ends: the channel holds it.
+func (o *connection) Resume(w *call.Waiter) { o.resumed <- w }
+
+// Subject implements call.Owner.
+func (o *connection) Subject() (method, path string) { return "", "" }
+
+// goOn waits as long as the call has to, and says why it may not go on.
+func (o *connection) goOn(ctx context.Context, step call.Step) stats.ErrorType {
+	for {
+		switch step {
+		case call.Go:
+			return stats.ErrNone
+		case call.Refused:
+			return o.call.Refusal().Err
+		}
+		select {
+		case <-ctx.Done():
+			return stats.ErrProxyInternalResponse
+		case w := <-o.resumed:
+			step = o.call.Resumed(w, o.p.now())
+		}
+	}
 }
 
 // guarded keeps a panic inside its connection.
@@ -123,6 +150,12 @@ func (o *connection) dial(ctx context.Context) (*net.TCPConn, stats.ErrorType) {
 	for {
 		ep := o.call.Pick(p.now())
 		if ep == nil {
+			if e == stats.ErrDestinationUnavailable {
+				if e = o.goOn(ctx, o.call.NoEndpoint(p.now())); e == stats.ErrNone {
+					e = stats.ErrDestinationUnavailable
+					continue
+				}
+			}
 			return nil, e
 		}
 		if o.call.Crowded() {

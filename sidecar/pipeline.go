@@ -96,7 +96,7 @@ func (p *Proxy) appAuthority() *call.Authority {
 		Server: true, Service: svc, Stats: svc.Route(""), Clusters: []*call.Cluster{p.app},
 	}
 	r.Host, r.Port = hostPort(name)
-	r.Gate = call.NewGateway(resource.Admission{}, p.now)
+	r.Gate = call.NewGateway(p.now)
 	return &call.Authority{Name: name, Routes: []*call.Route{r}}
 }
 

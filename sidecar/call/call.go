@@ -77,6 +77,7 @@ type Call struct {
 	queued  int64 // ns before that
 	heldNs  int64 // ns in a hold, outbound
 	inside  bool
+	door    *door
 
 	open   bool // the attempt is an open connection: connection.go
 	judged bool // the breaker has had its verdict on that
@@ -233,5 +234,5 @@ func (c *Call) release(ok bool) {
 	c.view, c.cluster, c.Route, c.span, c.owner = nil, nil, nil, nil, nil
 	clear(c.tried[:c.attempts])
 	c.attempts = 0
-	c.attempt, c.beside = attempt{}, attempt{}
+	c.attempt, c.beside, c.door = attempt{}, attempt{}, nil
 }

@@ -16,17 +16,15 @@ import (
 
 // BeginConnection is Begin for a connection from peer, an address for its
 // span. The service's TCP counts it, and no metric of HTTP.
-func (c *Call) BeginConnection(t *Tracer, r *Route, peer string, now int64) stats.ErrorType {
+func (c *Call) BeginConnection(t *Tracer, r *Route, peer string, owner Owner, now int64) Step {
 	c.start(t, r, tracing.SpanContext{}, false, now)
 	if c.span != nil {
 		c.span.tcp, c.span.peer = true, peer
 	}
 	r.Service.TCP().Begin()
+	c.owner, c.priority = owner, r.priority
 	c.choose()
-	if c.admit(now) != Go {
-		return c.refusal.Err
-	}
-	return stats.ErrNone
+	return c.admit(now)
 }
 
 // Connected says that the endpoint has taken the connection. That is the
@@ -54,6 +52,7 @@ func (c *Call) Judge(now int64, failed bool) {
 	c.judged = true
 	ep := c.Endpoint()
 	ep.Breaker.Done(c.ticket, !failed)
+	ep.Outcome(now, failed, 0)
 	if failed {
 		ep.Failures.Add(1)
 		ep.Load.Observe(now, time.Duration(now-c.began), true)
@@ -71,6 +70,7 @@ func (c *Call) Crowded() bool {
 // both sides had said all. sent and received are in bytes, as seen from the
 // application that this sidecar belongs to.
 func (c *Call) EndConnection(now int64, errType stats.ErrorType, sent, received int64) {
+	c.unwait()
 	c.Cancel(now)
 	if c.open {
 		c.Judge(now, false)

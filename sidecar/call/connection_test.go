@@ -15,7 +15,7 @@ import (
 func (f *fixture) beginConnection(t *testing.T) *Call {
 	t.Helper()
 	c := &Call{}
-	if e := c.BeginConnection(f.tracer, f.route, "10.0.0.9", 1); e != stats.ErrNone {
+	if e := c.BeginConnection(f.tracer, f.route, "10.0.0.9", nil, 1); e != Go {
 		t.Fatal(e)
 	}
 	return c
@@ -104,7 +104,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 	}
 	var third Call
-	if e := third.BeginConnection(f.tracer, f.route, "", 1); e != stats.ErrConnectionLimitReached {
+	if e := third.BeginConnection(f.tracer, f.route, "", nil, 1); e != Refused || third.Refusal().Err != stats.ErrConnectionLimitReached {
 		t.Errorf("%v", e)
 	}
 	third.EndConnection(2, stats.ErrConnectionLimitReached, 0, 0)

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/meshd/meshd/breaker"
@@ -12,33 +13,76 @@ import (
 // works on at once, has the others wait here, where one sees it, and sheds what
 // would wait too long, the least important first (docs/design/006-overload.md).
 type Gateway struct {
+	now func() int64
+	// door is nil where admission is disabled. Calls leave by the door through
+	// which they came in, whatever the configuration is by then.
+	door atomic.Pointer[door]
+	cfg  resource.Admission // of door
+}
+
+// A door is a Gateway under one configuration.
+type door struct {
 	limit *breaker.Adaptive
 	gate  *breaker.Gate
 	line  line
-	now   func() int64
 }
 
-// NewGateway makes the Gateway of an application. now is the engine's clock.
-func NewGateway(cfg resource.Admission, now func() int64) *Gateway {
+// NewGateway makes the Gateway of an application, with all defaults. now is
+// the engine's clock.
+func NewGateway(now func() int64) *Gateway {
 	g := &Gateway{now: now}
-	g.limit = breaker.NewAdaptive(breaker.AdaptiveConfig{Min: cfg.Min, Max: cfg.Max})
-	g.gate = breaker.NewGate(g.limit, breaker.GateConfig{Queue: int(cfg.Queue), MaxWait: cfg.MaxWait})
-	g.line = line{queue: g.gate, now: now, poll: 5 * time.Millisecond, unwanted: func(*Waiter) { resume(g.gate.Cancel(now())) }}
+	g.door.Store(newDoor(g.cfg, now))
 	return g
 }
 
-// InFlight is what the application has and what waits for it.
-func (g *Gateway) InFlight() int64 { return g.limit.InFlight() + g.gate.Waiting() }
+func newDoor(cfg resource.Admission, now func() int64) *door {
+	d := &door{limit: breaker.NewAdaptive(breaker.AdaptiveConfig{Min: cfg.Min, Max: cfg.Max})}
+	d.gate = breaker.NewGate(d.limit, breaker.GateConfig{Queue: int(cfg.Queue), MaxWait: cfg.MaxWait})
+	d.line = line{queue: d.gate, now: now, poll: 5 * time.Millisecond, unwanted: func(*Waiter) { resume(d.gate.Cancel(now())) }}
+	return d
+}
 
-// Stats reads the Gateway; it is not for the hot path.
-func (g *Gateway) Stats() breaker.GateStats { return g.gate.Stats() }
+// Configure puts another configuration in force, for calls to come. Only one
+// goroutine calls it.
+func (g *Gateway) Configure(cfg resource.Admission) {
+	if cfg == g.cfg {
+		return
+	}
+	if g.cfg = cfg; cfg.Disabled {
+		g.door.Store(nil)
+		return
+	}
+	g.door.Store(newDoor(cfg, g.now))
+}
+
+// InFlight is what the application has and what waits for it; ok is false
+// where admission is disabled, and nobody counts.
+func (g *Gateway) InFlight() (n int64, ok bool) {
+	d := g.door.Load()
+	if d == nil {
+		return 0, false
+	}
+	return d.limit.InFlight() + d.gate.Waiting(), true
+}
+
+// Stats reads the Gateway; it is not for the hot path. ok is as InFlight has it.
+func (g *Gateway) Stats() (s breaker.GateStats, ok bool) {
+	if d := g.door.Load(); d != nil {
+		return d.gate.Stats(), true
+	}
+	return s, false
+}
 
 // knock asks for admission. A Waiter is made only where the call may have to wait.
 func (c *Call) knock(now int64) Step {
-	g := c.Route.Gate
+	if c.Route.Gate == nil {
+		return Go
+	}
+	g := c.Route.Gate.door.Load()
 	if g == nil {
 		return Go
 	}
+	c.door = g
 	if g.gate.TryEnter() {
 		c.enter(now)
 		return Go
@@ -68,7 +112,7 @@ func (c *Call) enter(now int64) {
 // shed refuses a call that the Gateway does not let in.
 func (c *Call) shed(now int64, w *Waiter, v breaker.Verdict) Step {
 	return c.refuse(Refusal{
-		Err: stats.ErrShed, Detail: "shed: " + v.String(), RetryAfter: c.Route.Gate.gate.RetryAfter(now, &w.Waiter),
+		Err: stats.ErrShed, Detail: "shed: " + v.String(), RetryAfter: c.door.gate.RetryAfter(now, &w.Waiter),
 	})
 }
 
@@ -79,11 +123,10 @@ func (c *Call) leave(now int64, answered bool) {
 		return
 	}
 	c.inside = false
-	g := c.Route.Gate
 	if answered {
-		resume(g.gate.Leave(now, max(now-c.entered, 1)))
+		resume(c.door.gate.Leave(now, max(now-c.entered, 1)))
 	} else {
-		resume(g.gate.Cancel(now))
+		resume(c.door.gate.Cancel(now))
 	}
 }
 

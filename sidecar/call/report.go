@@ -19,12 +19,15 @@ const (
 // AppendLoad appends the value of grpc.LoadField that the answer to an inbound
 // call is to have; it reports false where there is none.
 func (c *Call) AppendLoad(dst []byte) ([]byte, bool) {
-	g := c.Route.Gate
-	if g == nil {
+	if c.Route.Gate == nil {
+		return dst, false
+	}
+	n, ok := c.Route.Gate.InFlight()
+	if !ok {
 		return dst, false
 	}
 	dst = append(dst, inflightMetric...)
-	dst = strconv.AppendInt(dst, g.InFlight(), 10)
+	dst = strconv.AppendInt(dst, n, 10)
 	dst = append(dst, queueMetric...)
 	us := c.queued / 1000
 	dst = strconv.AppendInt(dst, us/1000, 10)
