@@ -119,7 +119,7 @@ func (v *view) before(k cache.Key, key mesh.ServiceKey) *anypb.Any {
 		return m.body // made of the names alone
 	}
 	was, is := v.prev.backends[key].backend, v.backend(key).backend
-	if slices.Equal(was.Endpoints, is.Endpoints) && reflect.DeepEqual(was.Policy, is.Policy) {
+	if slices.Equal(was.Endpoints, is.Endpoints) && reflect.DeepEqual(was.Policy, is.Policy) && reflect.DeepEqual(was.Routes, is.Routes) {
 		return m.body
 	}
 	return nil

@@ -11,6 +11,9 @@ import (
 type Backend struct {
 	Key    ServiceKey
 	Policy Policy
+	// Routes are the ways that calls go, the first that matches being a call's;
+	// what none matches is answered with 404. None: all go to Endpoints.
+	Routes []Route
 	// Endpoints are in order of priority, locality and address, each address once.
 	Endpoints []Endpoint
 }
@@ -39,6 +42,7 @@ func (s *State) Service(k ServiceKey) (Backend, bool) {
 	}
 	svc := s.services[serviceName{k.Namespace, k.Name}]
 	b := Backend{Key: k, Policy: s.policy(k, svc)}
+	b.Routes = s.routesOf(k, svc, &b.Policy)
 	claimed := make(map[netip.AddrPort]bool, len(svc.instances))
 	for _, i := range svc.instances {
 		addr := i.AddrPort()

@@ -1,6 +1,6 @@
 // Package mesh is the model that every part of meshd shares: the objects that
-// a person writes (core Service and EndpointSlice, our TrafficPolicy), the
-// instances that sidecars register, and State, an immutable view of both.
+// a person writes (core Service and EndpointSlice, Gateway API's HTTPRoute and
+// GRPCRoute, our TrafficPolicy), the instances that sidecars register, and State, an immutable view of both.
 //
 // Objects are parsed, defaulted and validated here and nowhere else. The
 // package is plain Go: no protobuf, no Kubernetes, no I/O.
@@ -19,6 +19,8 @@ const (
 	KindService       = "Service"
 	KindEndpointSlice = "EndpointSlice"
 	KindTrafficPolicy = "TrafficPolicy"
+	KindHTTPRoute     = "HTTPRoute"
+	KindGRPCRoute     = "GRPCRoute"
 )
 
 // A Key names an object. It is comparable.
@@ -36,8 +38,8 @@ func (k Key) Compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Namespace, o.Namespace), cmp.Compare(k.Name, o.Name))
 }
 
-// An Object is a *Service, an *EndpointSlice or a *TrafficPolicy. Objects are
-// immutable once Parse has returned them.
+// An Object is a *Service, an *EndpointSlice, a *TrafficPolicy, an *HTTPRoute or
+// a *GRPCRoute. Objects are immutable once Parse has returned them.
 type Object interface {
 	Head() *Meta
 }

@@ -30,9 +30,11 @@ var kinds = map[string]struct {
 	KindService:       {"v1", decodeService},
 	KindEndpointSlice: {"discovery.k8s.io/v1", decodeEndpointSlice},
 	KindTrafficPolicy: {"meshd.io/v1alpha1", decodeTrafficPolicy},
+	KindHTTPRoute:     {"gateway.networking.k8s.io/v1", decodeHTTPRoute},
+	KindGRPCRoute:     {"gateway.networking.k8s.io/v1", decodeGRPCRoute},
 }
 
-const acceptedKinds = "Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)"
+const acceptedKinds = "Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1), HTTPRoute or GRPCRoute (gateway.networking.k8s.io/v1), or List (v1)"
 
 // Parse reads the objects in data: YAML or JSON, any number of documents, each
 // an object or a List of them. A document or object that is wrong is left out

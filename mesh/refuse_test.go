@@ -16,9 +16,9 @@ const (
 var refused = []struct{ in, want string }{
 	{"3", `f:1: value "3": accepted is an object with apiVersion, kind and metadata`},
 	{"[]", `f:1: a list: accepted is an object with apiVersion, kind and metadata`},
-	{"a: 1", `f:1: kind: value "": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)`},
-	{"kind: Pod", `f:1: kind: value "Pod": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)`},
-	{"kind: List\nitems: [{kind: List}]", `f:2: kind: value "List": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1) or List (v1)`},
+	{"a: 1", `f:1: kind: value "": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1), HTTPRoute or GRPCRoute (gateway.networking.k8s.io/v1), or List (v1)`},
+	{"kind: Pod", `f:1: kind: value "Pod": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1), HTTPRoute or GRPCRoute (gateway.networking.k8s.io/v1), or List (v1)`},
+	{"kind: List\nitems: [{kind: List}]", `f:2: kind: value "List": accepted is Service (v1), EndpointSlice (discovery.k8s.io/v1), TrafficPolicy (meshd.io/v1alpha1), HTTPRoute or GRPCRoute (gateway.networking.k8s.io/v1), or List (v1)`},
 	{"kind: List\nitems: {}", `f:2: items: a mapping: accepted is a list`},
 	{"kind: Service\napiVersion: v2\nmetadata: {name: a}", `f:2: Service default/a: apiVersion: value "v2": accepted is v1`},
 	{"kind: Service\napiVersion: v1\nspec: {ports: [{port: 1}]}", `f:1: metadata.name: missing: accepted is a DNS label`},

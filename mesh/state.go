@@ -25,6 +25,7 @@ type State struct {
 	// addresses are the virtual ones; an address goes with its Service object.
 	addresses map[netip.Addr]serviceName
 	policies  map[ServiceKey]*TrafficPolicy // Port 0: all ports
+	routes    map[ServiceKey][]Object       // HTTPRoutes and GRPCRoutes; Port 0: all ports
 	gone      map[ServiceKey]time.Time      // when what named the service went
 }
 
@@ -51,10 +52,12 @@ func Build(prev *State, now time.Time, objects []Object, instances []Instance) *
 		services:  make(map[serviceName]*service),
 		addresses: make(map[netip.Addr]serviceName),
 		policies:  make(map[ServiceKey]*TrafficPolicy),
+		routes:    make(map[ServiceKey][]Object),
 		gone:      make(map[ServiceKey]time.Time),
 	}
 	s.objects = s.distinct(objects)
 	var policies []*TrafficPolicy
+	var routes []Object
 	for _, o := range s.objects {
 		switch o := o.(type) {
 		case *Service:
@@ -71,6 +74,8 @@ func Build(prev *State, now time.Time, objects []Object, instances []Instance) *
 			svc.slices = append(svc.slices, o)
 		case *TrafficPolicy:
 			policies = append(policies, o)
+		case *HTTPRoute, *GRPCRoute:
+			routes = append(routes, o)
 		}
 	}
 	s.assign(policies)
@@ -85,6 +90,7 @@ func Build(prev *State, now time.Time, objects []Object, instances []Instance) *
 	if prev != nil {
 		s.addPorts(s.keep(prev, now))
 	}
+	s.attach(routes)
 	return s
 }
 

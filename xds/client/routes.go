@@ -72,6 +72,7 @@ func (g *graph) releaseClusters(w *watch) {
 	}
 }
 
+// eachCluster calls f with every cluster that routes lead to or mirror calls to.
 func eachCluster(rc *resource.RouteConfig, f func(name string)) {
 	if rc == nil {
 		return
@@ -80,6 +81,9 @@ func eachCluster(rc *resource.RouteConfig, f func(name string)) {
 		for _, r := range vh.Routes {
 			for _, c := range r.Clusters {
 				f(c.Name)
+			}
+			for _, m := range r.Mirrors {
+				f(m.Cluster)
 			}
 		}
 	}

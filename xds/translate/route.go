@@ -14,13 +14,34 @@ import (
 	"github.com/meshd/meshd/mesh"
 )
 
-// Route is the RouteConfiguration of a service: everything goes to its
-// cluster.
+// Route is the RouteConfiguration of a service: its routes in their order, or
+// one that leads everything to its cluster.
 func Route(b mesh.Backend) *anypb.Any {
 	name := b.Key.String()
-	p := &b.Policy
+	var routes []*routev3.Route
+	for i := range b.Routes {
+		r := &b.Routes[i]
+		a := action(&r.Policy)
+		split(a, r)
+		for _, m := range matches(&r.Match) {
+			routes = append(routes, route(r.Name, name, m, a, &r.Policy))
+		}
+	}
+	if len(routes) == 0 {
+		a := action(&b.Policy)
+		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: name}
+		routes = append(routes, route(name, name, prefix("/"), a, &b.Policy))
+	}
+	return serialise(&routev3.RouteConfiguration{
+		Name:         name,
+		VirtualHosts: []*routev3.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: routes}},
+	})
+}
+
+// route is one Route of a service under a policy.
+func route(name, service string, m *routev3.RouteMatch, a *routev3.RouteAction, p *mesh.Policy) *routev3.Route {
 	fields := map[string]any{
-		"service":          name,
+		"service":          service,
 		"retryBufferBytes": p.Retry.BufferBytes,
 		"via":              p.Headers.Via,
 		"forwarded":        p.Headers.Forwarded,
@@ -28,24 +49,16 @@ func Route(b mesh.Backend) *anypb.Any {
 	if p.TraceRatio >= 0 {
 		fields["traceRatio"] = p.TraceRatio
 	}
-	return serialise(&routev3.RouteConfiguration{
-		Name: name,
-		VirtualHosts: []*routev3.VirtualHost{{
-			Name:    name,
-			Domains: []string{"*"},
-			Routes: []*routev3.Route{{
-				Name:  name,
-				Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name},
-					Timeout:          durationpb.New(timeout(p)), // absent would be 15 s, 0 is none
-					RetryPolicy:      retryPolicy(p),
-					HashPolicy:       hashPolicies(p),
-				}},
-				Metadata: metadata(fields),
-			}},
-		}},
-	})
+	return &routev3.Route{Name: name, Match: m, Action: &routev3.Route_Route{Route: a}, Metadata: metadata(fields)}
+}
+
+// action is how calls are made under a policy; where they go is not said yet.
+func action(p *mesh.Policy) *routev3.RouteAction {
+	return &routev3.RouteAction{
+		Timeout:     durationpb.New(timeout(p)), // absent would be 15 s, 0 is none
+		RetryPolicy: retryPolicy(p),
+		HashPolicy:  hashPolicies(p),
+	}
 }
 
 // timeout bounds the whole call. Without retries the call is its one attempt.
