@@ -27,7 +27,7 @@ type Adaptive struct {
 
 // An AdaptiveConfig bounds an Adaptive. Zero values stand for the defaults.
 type AdaptiveConfig struct {
-	Initial uint32        // before anything is known; 0: 100
+	Initial uint32        // before anything is known; 0: 1000, for as long as that
 	Min     uint32        // 0: 1
 	Max     uint32        // 0: 1000000; equal to Min: a fixed limit
 	Window  time.Duration // the least time between two changes; 0: 100 ms
@@ -43,7 +43,7 @@ func (c AdaptiveConfig) withDefaults() AdaptiveConfig {
 	}
 	c.Max = max(c.Max, c.Min)
 	if c.Initial == 0 {
-		c.Initial = 100
+		c.Initial = cold
 	}
 	c.Initial = min(max(c.Initial, c.Min), c.Max)
 	if c.Window <= 0 {

@@ -119,8 +119,8 @@ func TestGrowsFromIdle(t *testing.T) {
 	rate := 0.0
 	g.poisson(func() float64 { return rate }, func() { g.offer(Critical, nil) })
 	g.run(time.Minute)
-	if l := g.gate.limit.law.limit; l != 100 {
-		t.Errorf("limit %v while idle, of 100", l)
+	if l := g.gate.limit.law.limit; l != cold {
+		t.Errorf("limit %v while nothing is known, of %d", l, cold)
 	}
 	rate = 46000 // 90 % of the capacity, 460 at once
 	g.run(65 * time.Second)

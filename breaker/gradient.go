@@ -24,6 +24,10 @@ import "math"
 //     no waiting in it and is the baseline, be it lower than the old or higher.
 //     So neither a limit that is far too high nor an application that became
 //     slower without being busier is taken for granted longer than some seconds.
+//   - Before anything is known all calls but a flood are let in: a thousand that
+//     do nothing but wait for something else are no sign of overload, and to
+//     shed them would be. The first window then says how many there are, and
+//     the limit begins there, or at 100.
 //   - It grows only while at least half of the limit is used; then each window
 //     without congestion adds twice what the last one did, at most a quarter of
 //     the limit; more than half of it while it is used up and congestion has never
@@ -79,9 +83,11 @@ const (
 	wantedError  = 0.1 // of a mean, before its window closes
 	longest      = 30  // windows of the least length that one may last for that
 	longestProbe = 10
-	abandonProbe = 50  // windows after which a probe ends without a finding
-	fewest       = 10  // samples, however long it takes
-	clip         = 100 // a sample counts as at most so many baselines
+	abandonProbe = 50   // windows after which a probe ends without a finding
+	fewest       = 10   // samples, however long it takes
+	cold         = 1000 // the limit while nothing is known
+	start        = 100  // the least that the first window leaves
+	clip         = 100  // a sample counts as at most so many baselines
 	firstGap     = int64(1e9)
 	costless     = 0.85 // a probe whose throughput stays above this has cost nothing
 )
@@ -154,8 +160,11 @@ func (g *gradient) close(w window) {
 	w.rate = float64(w.done) / float64(w.now-g.since)
 	g.reset(w.now)
 	switch {
-	case g.cfg.Min == g.cfg.Max || g.baseline == 0:
+	case g.cfg.Min == g.cfg.Max:
 		g.learn(w)
+	case g.baseline == 0:
+		g.learn(w)
+		g.limit = max(min(g.limit, float64(w.peak)), min(g.limit, start))
 	case g.probing == measuring:
 		g.probed(w)
 	default:
