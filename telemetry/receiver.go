@@ -75,6 +75,9 @@ func (s *Store) ingest(rms []*otlp.ResourceMetrics) (refused int64, why error) {
 				}
 			}
 		}
+		for _, d := range r.demands {
+			d.settle(now)
+		}
 		if len(r.series) > 0 {
 			r.seen = max(r.seen, now)
 			s.reporters[key] = r
@@ -205,8 +208,19 @@ func (s *Store) take(r *reporter, knew bool, k kind, p point, now int64) error {
 			sr.service.sawClient(s.cur)
 		}
 		s.takeHistogram(sr, from, now, reset, ok)
+		before := sr.seconds
+		sr.seconds = p.hist.GetSum()
+		if reset {
+			before = 0
+		}
+		if d := s.demandOf(r, service); d != nil && ok && k == clientDuration {
+			d.calls(attrs.errorType, float64(s.delta.total()), sr.seconds-before)
+		}
 	case clientActive, serverActive, openBreakers:
 		sr.value = p.value
+		if d := s.demandOf(r, service); d != nil && k == clientActive {
+			d.active = p.value
+		}
 	default:
 		delta := p.value
 		if !reset && p.value >= sr.value {

@@ -77,6 +77,8 @@ type reporter struct {
 	seen   int64 // meshd's time of the last report, ns
 	series map[seriesKey]*series
 	gauges []*series
+	// demands are what it wants of the services that are followed.
+	demands map[string]*demand
 	// partial: some of its series were refused or forgotten. One that comes
 	// later may then not be new, and its first value is a baseline only.
 	partial bool
@@ -104,6 +106,7 @@ type series struct {
 	start, time uint64 // of the last data point, by the reporter's clock, ns
 	seen        int64  // its arrival, by meshd's clock, ns
 	value       float64
+	seconds     float64 // of a duration series, summed up
 	hist        buckets
 }
 

@@ -57,6 +57,7 @@ type Store struct {
 	sampled   int64 // newest slot whose gauges have been sampled
 	services  map[Service]*service
 	reporters map[reporterKey]*reporter
+	followed  map[string]struct{} // see Follow
 	nSeries   int
 	stats     Stats
 	scratch   buckets // what has just arrived
