@@ -27,6 +27,8 @@ func (r *Registry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	p.side("server", snap.Server, false)
 	p.clients(snap.Client)
 	p.tcp(snap)
+	p.figures(snap.Client)
+	p.figures(snap.Server)
 	p.process(snap)
 	return []metricdata.ScopeMetrics{{
 		Scope:   instrumentation.Scope{Name: ScopeName},
@@ -117,6 +119,26 @@ func (p *production) clients(services []ServiceSnapshot) {
 	p.gauge("meshd.breaker.open", "Endpoints whose breaker is open or half open.", "{endpoint}", breakers)
 	p.sum("meshd.endpoint.requests", "Attempts sent to an endpoint.", "{attempt}", true, requests)
 	p.sum("meshd.endpoint.failures", "Attempts on an endpoint that failed.", "{attempt}", true, failures)
+}
+
+func (p *production) figures(services []ServiceSnapshot) {
+	byMetric(services, func(m *Metric, of []namedFigure) {
+		points := make([]metricdata.DataPoint[float64], 0, len(of))
+		for _, f := range of {
+			attrs := []attribute.KeyValue{attribute.String("meshd.service", f.service)}
+			if m.Attribute != "" {
+				attrs = append(attrs, attribute.String(m.Attribute, f.Word))
+			}
+			points = append(points, metricdata.DataPoint[float64]{
+				Attributes: attribute.NewSet(attrs...), StartTime: p.start, Time: p.now, Value: f.Value,
+			})
+		}
+		var data metricdata.Aggregation = metricdata.Gauge[float64]{DataPoints: points}
+		if m.Counter {
+			data = metricdata.Sum[float64]{DataPoints: points, Temporality: metricdata.CumulativeTemporality, IsMonotonic: true}
+		}
+		p.metrics = append(p.metrics, metricdata.Metrics{Name: m.Name, Description: m.Help, Unit: m.Unit, Data: data})
+	})
 }
 
 func (p *production) process(s Snapshot) {

@@ -30,6 +30,8 @@ func (r *Registry) WritePrometheus(w io.Writer) error {
 	p.side("server", snap.Server, false)
 	p.clients(snap.Client)
 	p.tcp(snap)
+	p.figures(snap.Client)
+	p.figures(snap.Server)
 
 	p.head("meshd_connections", "gauge", "Open connections.")
 	p.sample("meshd_connections", float64(snap.Connections.Downstream), "meshd_side", "downstream")
@@ -124,6 +126,19 @@ func (p promWriter) clients(services []ServiceSnapshot) {
 			}
 		}
 	}
+}
+
+func (p promWriter) figures(services []ServiceSnapshot) {
+	byMetric(services, func(m *Metric, of []namedFigure) {
+		p.head(m.prometheus(), m.kind(), m.Help)
+		for _, f := range of {
+			labels := []string{"meshd_service", f.service}
+			if m.Attribute != "" {
+				labels = append(labels, strings.ReplaceAll(m.Attribute, ".", "_"), f.Word)
+			}
+			p.sample(m.prometheus(), f.Value, labels...)
+		}
+	})
 }
 
 func (p promWriter) head(name, kind, help string) {

@@ -124,6 +124,7 @@ type Service struct {
 	hedges    Counter
 	hedgesWon Counter
 	endpoints atomic.Pointer[func() []EndpointStat]
+	figures   atomic.Pointer[func() []Figure]
 	tcp       atomic.Pointer[TCP]
 
 	mu     sync.Mutex // guards routes and order; never held while recording
@@ -191,6 +192,7 @@ func (s *Service) snapshot() ServiceSnapshot {
 		Active:        s.Active.Value(),
 		RetriesDenied: s.denied.Value(),
 		IdleResets:    s.retries[RetryIdleReset].Value(),
+		Figures:       s.allFigures(),
 		TCP:           s.tcp.Load().snapshot(),
 	}
 	for reason := range RetryIdleReset {
@@ -214,9 +216,3 @@ func (s *Service) snapshot() ServiceSnapshot {
 	}
 	return out
 }
-
-// Hedged counts a hedge, HedgeWon one whose answer was the call's.
-func (s *Service) Hedged() { s.hedges.Inc() }
-
-// HedgeWon counts a hedge whose answer came first.
-func (s *Service) HedgeWon() { s.hedgesWon.Inc() }

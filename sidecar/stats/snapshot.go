@@ -33,6 +33,7 @@ type ServiceSnapshot struct {
 	Endpoints     []EndpointStat    `json:"endpoints,omitempty"`
 	Series        []Series          `json:"series,omitempty"`
 	TCP           *TCPSnapshot      `json:"tcp,omitempty"`
+	Figures       Figures           `json:"figures,omitempty"`
 }
 
 // A Series is the calls of one route that ended in one way. Status is 0 when
