@@ -56,7 +56,7 @@ var clusterWeightFields = message{"envoy.config.route.v3.WeightedCluster.Cluster
 	12: {"cluster_header", denyText, "name"}, 3: {"metadata_match", deny, ""},
 	4: {"request_headers_to_add", deny, ""}, 9: {"request_headers_to_remove", denyText, ""},
 	5: {"response_headers_to_add", deny, ""}, 6: {"response_headers_to_remove", denyText, ""},
-	10: {"typed_per_filter_config", deny, ""}, 11: {"host_rewrite_literal", denyText, ""},
+	10: {"typed_per_filter_config", deny, "it on the route"}, 11: {"host_rewrite_literal", denyText, ""},
 }}
 
 // action reads a RouteAction. Where both timeout and max_stream_duration are

@@ -19,10 +19,11 @@ var clusterFields = message{"envoy.config.cluster.v3.Cluster", map[protowire.Num
 	14: {"http2_protocol_options", msg, ""}, 26: {"protocol_selection", num, ""},
 	27: {"common_lb_config", msg, ""}, 23: {"ring_hash_lb_config", msg, ""}, 52: {"maglev_lb_config", msg, ""},
 	37: {"least_request_lb_config", msg, ""}, 56: {"round_robin_lb_config", msg, ""},
+	8: {"health_checks", msgs, ""}, 19: {"outlier_detection", msg, ""},
 
 	38: {"cluster_type", deny, "type EDS"}, 33: {"load_assignment", deny, "type EDS"},
 	41: {"load_balancing_policy", deny, "lb_policy"}, 22: {"lb_subset_config", deny, ""},
-	34: {"original_dst_lb_config", deny, balancerWords}, 8: {"health_checks", deny, ""},
+	34: {"original_dst_lb_config", deny, balancerWords},
 	24: {"transport_socket", deny, ""}, 43: {"transport_socket_matches", deny, ""},
 	59: {"transport_socket_matcher", deny, ""}, 21: {"upstream_bind_config", deny, ""},
 	9: {"max_requests_per_connection", deny, ""}, 46: {"upstream_http_protocol_options", deny, ""},
@@ -38,7 +39,6 @@ var clusterFields = message{"envoy.config.cluster.v3.Cluster", map[protowire.Num
 	39: {"respect_dns_ttl", skip, ""}, 17: {"dns_lookup_family", skip, ""}, 18: {"dns_resolvers", skip, ""},
 	45: {"use_tcp_for_dns_lookups", skip, ""}, 53: {"dns_resolution_config", skip, ""},
 	55: {"typed_dns_resolver_config", skip, ""}, 54: {"wait_for_warm_on_init", skip, ""},
-	19: {"outlier_detection", skip, ""}, // the breaker of each endpoint does its work
 	20: {"cleanup_interval", skip, ""},
 	31: {"close_connections_on_host_health_failure", skip, ""}, 32: {"ignore_health_on_host_removal", skip, ""},
 	50: {"preconnect_policy", skip, ""},
@@ -89,7 +89,8 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	}
 	// Envoy's default for connect_timeout is 5 s, for the protocol HTTP/1.1.
 	c := &Cluster{Name: name, EDSName: name, ConnectTimeout: 5 * time.Second, Protocol: ProtocolHTTP1,
-		Balancer: "round_robin", Balancing: DefaultBalancing(), Breaker: DefaultBreaker(), Budget: DefaultBudget()}
+		Balancer: "round_robin", Balancing: DefaultBalancing(), Breaker: DefaultBreaker(), Budget: DefaultBudget(),
+		Outlier: Outlier{Disabled: true}}
 	if err := c.decode(b); err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
@@ -116,6 +117,10 @@ func (c *Cluster) decode(b []byte) error {
 			}
 		case 23, 27, 37, 52, 56:
 			err = c.Balancing.decode(n, v.b)
+		case 8:
+			err = c.Check.check(v.b)
+		case 19:
+			err = c.Outlier.outlier(v.b)
 		case 10:
 			err = c.limits(v.b)
 		case 25:
@@ -247,5 +252,23 @@ func (c *Cluster) metadata(b []byte) (o own, err error) {
 		d.number("minPerSecond", &c.Budget.MinPerSecond, 0, 1e6)
 	})
 	d.duration("idleTimeout", &c.IdleTimeout)
+	d.object("outlier", func(d *dict) { d.number("latencyFactor", &c.Outlier.LatencyFactor, 0, 1000) })
+	d.object("hold", func(d *dict) {
+		d.integer("calls", &c.Hold.Calls, most)
+		d.duration("wait", &c.Hold.Wait)
+		d.boolean("scaled", &c.Hold.Scaled)
+	})
+	d.object("admission", func(d *dict) {
+		a := &c.Admission
+		d.boolean("disabled", &a.Disabled)
+		d.integer("min", &a.Min, most)
+		d.integer("max", &a.Max, most)
+		d.integer("queue", &a.Queue, most)
+		d.duration("maxWait", &a.MaxWait)
+		if d.err == nil && a.Max > 0 && a.Max < a.Min {
+			d.err = in("max", fmt.Errorf("%d is not valid, want at least min, %d", a.Max, a.Min))
+		}
+	})
+	d.integer("sharedRequests", &c.SharedRequests, most)
 	return o, ours(d.done())
 }

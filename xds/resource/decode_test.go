@@ -66,14 +66,14 @@ func TestRouteConfig(t *testing.T) {
 	equal(t, rc, &RouteConfig{Name: "default/checkout:8080", VirtualHosts: []VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: []Route{
 		{
 			Path: "/exact", Service: "a", TraceRatio: -1, Timeout: 7 * time.Second,
-			Clusters: []WeightedCluster{{"a", 90}, {"b", 10}}, Retry: Retry{BufferBytes: DefaultRetryBuffer},
+			Clusters: []WeightedCluster{{"a", 90}, {"b", 10}}, Retry: Retry{BufferBytes: DefaultRetryBuffer}, Hedge: Hedge{Disabled: true},
 		},
 		{
 			Prefix: "/", Service: "default/checkout:8080", Clusters: []WeightedCluster{{"default/checkout:8080", 1}},
 			Timeout: 1500 * time.Millisecond, AttemptTimeout: time.Second,
 			Retry: Retry{Attempts: 2, On: RetryConnectFailure | RetryReset | Retry502 | Retry503,
 				BackoffBase: 10 * time.Millisecond, BackoffMax: 250 * time.Millisecond, BufferBytes: 1024},
-			Via: true, Forwarded: ForwardedRFC7239, TraceRatio: 0.5,
+			Hedge: Hedge{Disabled: true}, Via: true, Forwarded: ForwardedRFC7239, TraceRatio: 0.5,
 		},
 	}}}})
 }
@@ -110,7 +110,7 @@ func TestCluster(t *testing.T) {
 	want := &Cluster{
 		Name: c.Name, EDSName: c.Name, ConnectTimeout: time.Second, Protocol: ProtocolHTTP1,
 		Balancer: "least_request", Balancing: DefaultBalancing(),
-		Limits: Limits{1, 2, 3}, Breaker: DefaultBreaker(), Budget: DefaultBudget(),
+		Limits: Limits{1, 2, 3}, Breaker: DefaultBreaker(), Budget: DefaultBudget(), Outlier: Outlier{Disabled: true},
 	}
 	equal(t, got, want)
 

@@ -60,7 +60,10 @@ func FuzzRouteConfig(f *testing.F) {
 	r := aRoute(a)
 	r.Match.Headers = []*routev3.HeaderMatcher{{Name: "x", HeaderMatchSpecifier: stringMatch(matching)}}
 	r.Match.QueryParameters = []*routev3.QueryParameterMatcher{{Name: "x"}}
-	r.Metadata = meshMetadata(f, map[string]any{"via": true, "traceRatio": 0.1})
+	r.Metadata = meshMetadata(f, map[string]any{"via": true, "traceRatio": 0.1, "session": map[string]any{"cookie": "s", "key": "k"}})
+	r.TypedPerFilterConfig = map[string]*anypb.Any{
+		"f": packed(f, aFault()), "l": packed(f, &routev3.FilterConfig{IsOptional: true, Config: packed(f, aRateLimit())}),
+	}
 	fuzz(f, RouteType, func() proto.Message { return &routev3.RouteConfiguration{} },
 		func(m proto.Message) string { return m.(*routev3.RouteConfiguration).Name }, aRouteConfig(r))
 }
@@ -78,8 +81,10 @@ func FuzzCluster(f *testing.F) {
 	slow := aCluster()
 	slow.CommonLbConfig = zoneAware(100)
 	slow.LbConfig = &clusterv3.Cluster_LeastRequestLbConfig_{LeastRequestLbConfig: &clusterv3.Cluster_LeastRequestLbConfig{SlowStartConfig: slowStart(1, 10)}}
+	watched := aCluster()
+	watched.OutlierDetection, watched.HealthChecks = anOutlier(), []*corev3.HealthCheck{aCheck()}
 	fuzz(f, ClusterType, func() proto.Message { return &clusterv3.Cluster{} },
-		func(m proto.Message) string { return m.(*clusterv3.Cluster).Name }, c, h2, auto, hashing, slow)
+		func(m proto.Message) string { return m.(*clusterv3.Cluster).Name }, c, h2, auto, hashing, slow, watched)
 }
 
 func FuzzEndpoints(f *testing.F) {

@@ -201,16 +201,18 @@ func (l *Listener) rds(b []byte) error {
 	return nil
 }
 
-// httpFilter accepts the router and whatever may be left out.
+// httpFilter accepts the router, whatever may be left out, and filters that do
+// nothing but what routes configure.
 func httpFilter(b []byte) (router bool, err error) {
 	var name, typ string
+	var config []byte
 	var passed bool
 	err = httpFilterFields.walk(b, func(n protowire.Number, v value) (err error) {
 		switch n {
 		case 1:
 			name = string(v.b)
 		case 4:
-			typ, _, err = anyOf(v.b)
+			typ, config, err = anyOf(v.b)
 		case 6, 7:
 			passed = passed || v.n != 0
 		}
@@ -225,5 +227,21 @@ func httpFilter(b []byte) (router bool, err error) {
 	if passed {
 		return false, nil
 	}
-	return false, fmt.Errorf("filter %q of type %q is not supported, want is_optional, or the router only", name, typ)
+	active := false
+	switch typ {
+	case faultType:
+		var f Fault
+		f, err = fault(config)
+		active = f.Delay > 0 || f.Abort > 0
+	case rateLimitType:
+		var l RateLimit
+		l, err = rateLimit(config)
+		active = l.PerSecond > 0
+	default:
+		err = fmt.Errorf("filter %q of type %q is not supported, want is_optional, the router, or fault and local_ratelimit for the routes", name, typ)
+	}
+	if err == nil && active {
+		err = fmt.Errorf("filter %q is configured here, want it on the routes", name)
+	}
+	return false, err
 }

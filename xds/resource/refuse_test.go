@@ -90,7 +90,7 @@ func TestRefusedRoutes(t *testing.T) {
 		}, "redirect: not supported, want route"},
 		"filters": {func(r *routev3.Route, _ *routev3.RouteAction) {
 			r.TypedPerFilterConfig = map[string]*anypb.Any{"x": nil}
-		}, "typed_per_filter_config: not supported"},
+		}, `typed_per_filter_config[0].x: type "" is not supported, want HTTPFault, LocalRateLimit, or is_optional`},
 		"mirror": {func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{}}
 		}, "route.request_mirror_policies[0].cluster: missing"},

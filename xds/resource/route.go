@@ -20,7 +20,7 @@ var routeConfigFields = message{"envoy.config.route.v3.RouteConfiguration", map[
 	12: {"cluster_specifier_plugins", deny, ""}, 13: {"request_mirror_policies", deny, "them on the routes"},
 	14: {"ignore_port_in_host_matching", off, ""}, 18: {"vhost_header", denyText, ""},
 	15: {"ignore_path_parameters_in_path_matching", off, ""},
-	16: {"typed_per_filter_config", deny, ""}, 19: {"route_specifiers", deny, ""},
+	16: {"typed_per_filter_config", deny, "it on the routes"}, 19: {"route_specifiers", deny, ""},
 
 	10: {"most_specific_header_mutations_wins", skip, ""}, 7: {"validate_clusters", skip, ""},
 	11: {"max_direct_response_body_size_bytes", skip, ""}, 17: {"metadata", skip, ""},
@@ -32,7 +32,7 @@ var virtualHostFields = message{"envoy.config.route.v3.VirtualHost", map[protowi
 	21: {"matcher", deny, "routes"}, 4: {"require_tls", zero, ""}, 6: {"rate_limits", deny, ""},
 	7: {"request_headers_to_add", deny, ""}, 13: {"request_headers_to_remove", denyText, ""},
 	10: {"response_headers_to_add", deny, ""}, 11: {"response_headers_to_remove", denyText, ""},
-	8: {"cors", deny, ""}, 15: {"typed_per_filter_config", deny, ""},
+	8: {"cors", deny, ""}, 15: {"typed_per_filter_config", deny, "it on the routes"},
 	14: {"include_request_attempt_count", off, ""}, 19: {"include_attempt_count_in_response", off, ""},
 	16: {"retry_policy", deny, "it on the routes"}, 20: {"retry_policy_typed_config", deny, ""},
 	17: {"hedge_policy", deny, ""}, 23: {"include_is_timeout_retry_header", off, ""},
@@ -45,11 +45,12 @@ var virtualHostFields = message{"envoy.config.route.v3.VirtualHost", map[protowi
 
 var routeFields = message{"envoy.config.route.v3.Route", map[protowire.Number]field{
 	14: {"name", text, ""}, 1: {"match", msg, ""}, 2: {"route", msg, ""}, 4: {"metadata", msg, ""},
+	13: {"typed_per_filter_config", msgs, ""},
 
 	3: {"redirect", deny, "route"}, 7: {"direct_response", deny, "route"},
 	17: {"filter_action", deny, "route"}, 18: {"non_forwarding_action", deny, "route"},
-	13: {"typed_per_filter_config", deny, ""}, 21: {"route_specifiers", deny, ""},
-	9: {"request_headers_to_add", deny, ""}, 12: {"request_headers_to_remove", denyText, ""},
+	21: {"route_specifiers", deny, ""},
+	9:  {"request_headers_to_add", deny, ""}, 12: {"request_headers_to_remove", denyText, ""},
 	10: {"response_headers_to_add", deny, ""}, 11: {"response_headers_to_remove", denyText, ""},
 
 	5: {"decorator", skip, ""}, 15: {"tracing", skip, ""}, 19: {"stat_prefix", skip, ""},
@@ -106,7 +107,7 @@ func (vh *VirtualHost) decode(b []byte, taken map[string]bool) error {
 			}
 			vh.Domains = append(vh.Domains, d)
 		case 3:
-			r := Route{TraceRatio: -1, Retry: Retry{BufferBytes: DefaultRetryBuffer}}
+			r := Route{TraceRatio: -1, Retry: Retry{BufferBytes: DefaultRetryBuffer}, Hedge: Hedge{Disabled: true}}
 			if err := r.decode(v.b); err != nil {
 				return err
 			}
@@ -150,6 +151,8 @@ func (r *Route) decode(b []byte) error {
 			return r.action(v.b)
 		case 4:
 			return r.metadata(v.b)
+		case 13:
+			return r.filter(v.b)
 		}
 		return nil
 	})
@@ -180,6 +183,7 @@ func (r *Route) metadata(b []byte) error {
 	d.boolean("via", &r.Via)
 	d.text("forwarded", &forwarded, "none", "x-forwarded", "rfc7239")
 	d.number("traceRatio", &r.TraceRatio, 0, 1)
+	r.traffic(d)
 	r.Retry.BufferBytes = int(buffer)
 	switch forwarded {
 	case "x-forwarded":

@@ -7,6 +7,9 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"go.uber.org/goleak"
@@ -22,8 +25,10 @@ var tables = []*message{
 	&routeConfigFields, &virtualHostFields, &routeFields, &routeMatchFields, &routeActionFields,
 	&headerMatcherFields, &stringMatcherFields, &regexFields, &queryMatcherFields,
 	&mirrorFields, &runtimeFractionFields, &fractionFields, &maxStreamFields, &weightedFields, &clusterWeightFields, &retryFields, &backOffFields, &predicateFields,
+	&filterWrapFields, &faultFields, &faultDelayFields, &faultAbortFields, &rateLimitFields, &httpStatusFields, &tokenBucketFields,
 	&hashPolicyFields, &hashHeaderFields, &hashCookieFields, &hashConnectionFields, &hashQueryFields,
 	&clusterFields, &edsFields, &breakersFields, &thresholdsFields,
+	&outlierFields, &healthCheckFields, &httpCheckFields, &grpcCheckFields, &tcpCheckFields, &statusRangeFields,
 	&commonLBFields, &zoneAwareFields, &consistentFields, &ringHashFields, &maglevFields,
 	&roundRobinFields, &leastRequestFields, &slowStartFields, &runtimeDoubleFields, &percentFields,
 	&httpOptionsFields, &explicitFields, &downstreamFields, &http2Fields, &commonHTTPFields,
