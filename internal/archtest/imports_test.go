@@ -43,6 +43,7 @@ var rules = []rule{
 	{"sidecar", []string{"xds/client", "xds/resource", "breaker", "tracing"}, "the data plane has no policy of its own and carries no control plane"},
 	{"sidecar/balancer", []string{"sidecar/endpoint", "breaker", "xds/resource"}, "a Picker chooses; it never dials"},
 	{"sidecar/endpoint", []string{"breaker", "xds/resource"}, "an endpoint knows its state, not who uses it"},
+	{"sidecar/health", []string{"sidecar/endpoint", "sidecar/protocol/grpc", "xds/resource"}, "it writes endpoints' standing and nothing else; it chooses nobody and knows no call"},
 	{"sidecar/pool", []string{"sidecar/endpoint"}, "connections to an endpoint: no choosing, no retries"},
 	{"sidecar/route", []string{"xds/resource"}, "a pure, immutable table"},
 	{"sidecar/stats", nil, "a lock-free leaf"},
