@@ -92,7 +92,7 @@ func (c *checker) set(endpoints []*endpoint.Endpoint) {
 	for _, e := range endpoints {
 		t := gone[e.Addr]
 		if t == nil {
-			t = &target{due: c.cfg.Now(), verdict: e.Verdict(), probe: c.newProbe(c.cfg, c.cluster, &c.check, e.Address)}
+			t = &target{due: c.cfg.Now(), ended: -1, verdict: e.Verdict(), probe: c.newProbe(c.cfg, c.cluster, &c.check, e.Address)}
 			t.checked = t.verdict != endpoint.Unchecked
 		}
 		delete(gone, e.Addr)

@@ -56,6 +56,12 @@ func (j *journal) event(e Event) {
 	j.all = append(j.all, e)
 }
 
+func (j *journal) text() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines)
+}
+
 func (j *journal) events() []Event {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -85,7 +85,7 @@ func TestOneThatFailsIsEjectedAndComesBack(t *testing.T) {
 			}
 			m.run(20 * time.Second)
 			if !m.out(3) || m.monitor.Stats("a").Ejected != 1 {
-				t.Fatalf("%s: not out within two intervals: %v", policy, m.journal.lines)
+				t.Fatalf("%s: not out within two intervals: %v", policy, m.journal.text())
 			}
 			m.failing["3"] = 0
 			before := m.calls["3"]
@@ -95,10 +95,10 @@ func TestOneThatFailsIsEjectedAndComesBack(t *testing.T) {
 			}
 			m.run(5 * time.Minute)
 			if got := m.journal.events(); len(got) != 2 || got[0].Rule != RuleSuccessRate || got[0].For != 30*time.Second || got[1].Out {
-				t.Errorf("%s: %v", policy, m.journal.lines)
+				t.Errorf("%s: %v", policy, m.journal.text())
 			}
 			if m.out(3) || m.calls["3"]-before < 1000 {
-				t.Errorf("%s: not back: %d calls, %v", policy, m.calls["3"]-before, m.journal.lines)
+				t.Errorf("%s: not back: %d calls, %v", policy, m.calls["3"]-before, m.journal.text())
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func TestPriceMayForestallEjection(t *testing.T) {
 		m.failing["3"] = 0.3
 		m.run(time.Minute)
 		if n := m.calls["3"]; n == 0 || n > 480 {
-			t.Errorf("%d of 12000 calls to the one that fails: %v", n, m.journal.lines)
+			t.Errorf("%d of 12000 calls to the one that fails: %v", n, m.journal.text())
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestWhoIsOutAgainIsOutForLonger(t *testing.T) {
 		}
 		for i, want := range []time.Duration{30, 60, 90, 100, 100} {
 			if i >= len(times) || times[i] != want {
-				t.Fatalf("out for %v: %v", times, m.journal.lines)
+				t.Fatalf("out for %v: %v", times, m.journal.text())
 			}
 		}
 		// Well for four intervals, it starts anew: the four are forgiven.
@@ -140,7 +140,7 @@ func TestWhoIsOutAgainIsOutForLonger(t *testing.T) {
 		m.failing["3"] = 0.3
 		m.run(20 * time.Second)
 		if e := m.journal.events()[n:]; len(e) == 0 || e[len(e)-1].For != 30*time.Second {
-			t.Errorf("after it had been well: %v", m.journal.lines[n:])
+			t.Errorf("after it had been well: %v", m.journal.text()[n:])
 		}
 	})
 }
@@ -199,7 +199,7 @@ func TestConsecutiveFailuresActAtOnce(t *testing.T) {
 			e.Outcome(m.now(), true, 0)
 		}
 		synctest.Wait()
-		if got := strings.Join(m.journal.lines, "\n"); got != "0s 10.0.0.1:80 is ejected for 30s: 5 calls in a row failed" {
+		if got := strings.Join(m.journal.text(), "\n"); got != "0s 10.0.0.1:80 is ejected for 30s: 5 calls in a row failed" {
 			t.Error(got)
 		}
 		time.Sleep(30 * time.Second)
@@ -211,7 +211,7 @@ func TestConsecutiveFailuresActAtOnce(t *testing.T) {
 		if s := m.monitor.Stats("a"); s.Ejected != 0 || s.Ejections[RuleConsecutive] != 1 {
 			t.Errorf("%+v", s)
 		}
-		if got := m.journal.lines[1]; got != "30s 10.0.0.1:80 is back" {
+		if got := m.journal.text()[1]; got != "30s 10.0.0.1:80 is back" {
 			t.Error(got)
 		}
 	})
@@ -227,11 +227,11 @@ func TestEjectionsSurviveUpdates(t *testing.T) {
 		m.set = nil // all States are made anew, as for another breaker
 		m.update("round_robin", o, upTo(6)...)
 		if !m.out(0) || !m.out(1) || !m.out(2) || m.out(3) {
-			t.Errorf("after new States: %v", m.journal.lines)
+			t.Errorf("after new States: %v", m.journal.text())
 		}
 		m.update("round_robin", o, 0, 1, 2, 3) // two may be out: the eldest comes back
 		if m.out(0) || !m.out(1) || !m.out(2) {
-			t.Errorf("after two have left: %v", m.journal.lines)
+			t.Errorf("after two have left: %v", m.journal.text())
 		}
 		left := m.set.Endpoints()[1]
 		m.update("round_robin", o, 0, 2, 3)

@@ -21,7 +21,7 @@ type target struct {
 	verdict endpoint.Verdict
 	streak  uint32 // results in a row that speak against the verdict
 
-	ended int64   // ns: the last check
+	ended int64   // ns: the last check; -1 before the first
 	late  float64 // the jitter of the present interval, 0 to 1
 	due   int64   // ns: the next check
 }
@@ -88,7 +88,7 @@ func (c *checker) look(now int64) {
 		return
 	}
 	for _, t := range c.order {
-		if t.ended != 0 {
+		if t.ended >= 0 {
 			t.replan(&c.check, c.traffic.active)
 		}
 	}
