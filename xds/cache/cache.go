@@ -15,7 +15,8 @@ import (
 )
 
 // A Key names a resource. Namespace is the client's, and only set for types
-// whose names mean different things in different namespaces (Listeners).
+// whose names mean different things in different namespaces (Listeners), or the
+// client's own name for types of which each has its own (Shares).
 type Key struct {
 	Type, Namespace, Name string
 }
@@ -29,7 +30,8 @@ type Resource struct {
 }
 
 // A View is one state of the mesh as resources. Its functions are called from
-// several goroutines and give the same answers each time.
+// several goroutines and give the same answers each time, until Refresh says
+// otherwise of a resource.
 type View struct {
 	// Resource makes a resource, serialised: nil if there is none of that name.
 	// It is cheap to return what the View before did, where it is the same.
@@ -91,31 +93,16 @@ func (c *Cache) Set(v View) int {
 	c.mu.Lock()
 	c.view = v
 	keys := make([]Key, 0, len(c.entries))
-	made := make([]*Resource, 0, len(c.entries))
-	for k, e := range c.entries {
-		keys, made = append(keys, k), append(made, e.res)
+	for k := range c.entries {
+		keys = append(keys, k)
 	}
 	c.mu.Unlock()
 
 	// Whoever subscribes from here on gets the new view's resource by itself.
-	for i, k := range keys {
-		made[i] = build(v, k, made[i])
-	}
+	changed := c.again(v, keys)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changed := 0
-	for i, k := range keys {
-		e := c.entries[k]
-		if e == nil || same(e.res, made[i]) {
-			continue
-		}
-		changed++
-		e.res = made[i]
-		for s := range e.subs {
-			s.mark(k)
-		}
-	}
 	for k, w := range c.wild {
 		names := v.Names(k.typ)
 		if slices.Equal(names, w.names) {
@@ -134,6 +121,69 @@ func (c *Cache) Set(v View) int {
 		}
 	}
 	return changed
+}
+
+// Refresh makes the resources of keys again, of which the current View has
+// something new to say, and tells their Subscribers only. It returns how many
+// changed.
+func (c *Cache) Refresh(keys ...Key) int {
+	c.setMu.Lock()
+	defer c.setMu.Unlock()
+	c.mu.Lock()
+	v := c.view
+	c.mu.Unlock()
+	return c.again(v, slices.Clone(keys))
+}
+
+// again makes the resources of keys that have subscribers from v, the current
+// view, and marks what changed; keys is its own. c.setMu is held, c.mu is not.
+func (c *Cache) again(v View, keys []Key) (changed int) {
+	made := make([]*Resource, 0, len(keys))
+	c.mu.Lock()
+	keys = slices.DeleteFunc(keys, func(k Key) bool {
+		e := c.entries[k]
+		if e != nil {
+			made = append(made, e.res)
+		}
+		return e == nil
+	})
+	c.mu.Unlock()
+	for i, k := range keys {
+		made[i] = build(v, k, made[i])
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, k := range keys {
+		e := c.entries[k]
+		if e == nil || same(e.res, made[i]) {
+			continue
+		}
+		changed++
+		e.res = made[i]
+		for s := range e.subs {
+			s.mark(k)
+		}
+	}
+	return changed
+}
+
+// Owners lists whose Subscribers have k by name, sorted; those without an owner
+// are left out.
+func (c *Cache) Owners(k Key) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries[k]
+	if e == nil {
+		return nil
+	}
+	all := make([]string, 0, len(e.subs))
+	for s, why := range e.subs {
+		if why&byName != 0 && s.owner != "" {
+			all = append(all, s.owner)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // without returns what is in a and not in b, both sorted.

@@ -181,3 +181,36 @@ func BenchmarkSet(b *testing.B) {
 		s.Take()
 	}
 }
+
+// Refresh makes what it is told again, and nothing else.
+func TestRefresh(t *testing.T) {
+	made, content := 0, map[string]string{"a": "1", "b": "1"}
+	c := New()
+	c.Set(view(&made, content))
+	s, other := c.Subscribe(), c.Subscribe()
+	defer s.Close()
+	defer other.Close()
+	s.Add(key("a"), key("x"))
+	other.Add(key("b"))
+	take(s)
+	take(other)
+	content["a"], content["b"], content["x"] = "2", "2", "2"
+	made = 0
+	if n := c.Refresh(key("a"), key("x"), key("nobody's")); n != 2 {
+		t.Errorf("%d changed", n)
+	}
+	if made != 2 {
+		t.Errorf("%d were made", made)
+	}
+	if got := take(s); got != "a=2 x=2" {
+		t.Errorf("told %q", got)
+	}
+	select {
+	case <-other.Changed():
+		t.Error("somebody else was woken")
+	default:
+	}
+	if n := c.Refresh(key("a")); n != 0 {
+		t.Errorf("the same: %d changed", n)
+	}
+}

@@ -8,6 +8,7 @@ type Subscriber struct {
 	changed chan struct{} // holds a token while dirty is not empty
 
 	// Guarded by c.mu:
+	owner string
 	keys  map[Key]struct{}
 	dirty map[Key]struct{}
 }
@@ -26,6 +27,13 @@ func (c *Cache) Subscribe() *Subscriber {
 		keys:    map[Key]struct{}{},
 		dirty:   map[Key]struct{}{},
 	}
+}
+
+// SetOwner says who the subscriptions are of, for Owners.
+func (s *Subscriber) SetOwner(name string) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.owner = name
 }
 
 // Add subscribes to keys; each counts as changed, also when it is subscribed

@@ -71,6 +71,12 @@ type Events struct {
 	// Endpoints gives a cluster's endpoints under the cluster's name, whatever
 	// its EDS name; nil: gone, as for Cluster.
 	Endpoints func(cluster string, e *resource.Endpoints)
+	// Shares gives this client's parts of the limits that it has in common with
+	// others, each time they change. They are asked for while a cluster or route
+	// in use has such a limit. What was given stays in force, whatever becomes
+	// of the control plane; it is never nil. A limit without an entry, or before
+	// the first Shares, is not divided yet.
+	Shares func(*resource.Shares)
 	// Connected says whether the stream is up.
 	Connected func(bool)
 }
@@ -124,6 +130,9 @@ func (e Events) filled() Events {
 	if e.Endpoints == nil {
 		e.Endpoints = func(string, *resource.Endpoints) {}
 	}
+	if e.Shares == nil {
+		e.Shares = func(*resource.Shares) {}
+	}
 	if e.Connected == nil {
 		e.Connected = func(bool) {}
 	}
@@ -161,7 +170,8 @@ func (c *Client) Unwatch(authority string) {
 }
 
 // SetInstance replaces what the Node says and sends it again if the stream is
-// up; otherwise the next stream begins with it.
+// up; otherwise the next stream begins with it. Its NodeID must stay that of
+// Config.Instance.
 func (c *Client) SetInstance(i resource.Instance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,12 +13,13 @@ import (
 // A graph is what is known of the resources that the watched authorities lead
 // to. An authority uses one Listener, at most one RouteConfiguration, and the
 // Clusters of the routes in force and of those that wait to be; a Cluster uses
-// its endpoints. What nobody uses is unsubscribed. Only Run's goroutine calls
+// its endpoints; one whose limit is shared, this client's Shares. What nobody uses is unsubscribed. Only Run's goroutine calls
 // it.
 type graph struct {
 	events  Events
 	proto   protocol
 	timeout time.Duration // for an answer, while connected
+	own     string        // the name of this client's Shares
 
 	entries   [kinds]map[string]*entry
 	watches   map[string]*watch
@@ -32,7 +33,7 @@ type graph struct {
 
 // An entry is one resource asked for.
 type entry struct {
-	users   set  // authorities; for endpoints, clusters
+	users   set  // authorities; for endpoints, clusters; for shares, see share
 	known   bool // there was an answer, if only that it does not exist
 	doubted bool // it was missing where it should have been listed
 	version string
@@ -54,8 +55,11 @@ type watch struct {
 	clusters  set                   // of current and next
 }
 
-func newGraph(events Events, proto protocol, timeout time.Duration) *graph {
-	g := &graph{events: events, proto: proto, timeout: timeout, watches: map[string]*watch{}, waiting: map[*watch]struct{}{}}
+func newGraph(cfg Config, proto protocol) *graph {
+	g := &graph{
+		events: cfg.Events, proto: proto, timeout: cfg.AnswerTimeout, own: resource.SharesName(cfg.Instance.NodeID()),
+		watches: map[string]*watch{}, waiting: map[*watch]struct{}{},
+	}
 	for k := range kinds {
 		g.entries[k] = map[string]*entry{}
 	}
@@ -123,6 +127,7 @@ func (g *graph) release(k kind, name, user string) {
 		g.events.Cluster(name, nil)
 		g.dropEndpoints(e.cluster)
 	}
+	g.share(k, name, nil)
 }
 
 // update takes a resource that was received. The error says why it is refused;
@@ -143,6 +148,7 @@ func (g *graph) update(k kind, name, version string, value []byte) error {
 		}
 		return err
 	}
+	g.share(k, name, e)
 	// A copy, so as not to hold the whole response.
 	e.known, e.version, e.raw, g.changed = true, version, bytes.Clone(value), true
 	return nil
@@ -151,7 +157,7 @@ func (g *graph) update(k kind, name, version string, value []byte) error {
 // decode replaces the entry's value and passes the news on.
 func (g *graph) decode(k kind, name string, e *entry, value []byte) error {
 	a := &anypb.Any{TypeUrl: typeURLs[k], Value: value}
-	if got := resource.NameOf(value); got != name {
+	if got := resource.NameOf(value); got != name && !(k == shares && g.seed != nil) {
 		return fmt.Errorf("%v %q: its own name is %q", k, name, got)
 	}
 	switch k {
@@ -199,6 +205,12 @@ func (g *graph) decode(k kind, name string, e *entry, value []byte) error {
 		for user := range e.users {
 			g.events.Endpoints(user, ep)
 		}
+	case shares:
+		s, err := resource.DecodeShares(a)
+		if err != nil {
+			return err
+		}
+		g.events.Shares(s)
 	}
 	return nil
 }
@@ -209,8 +221,13 @@ func (g *graph) absent(k kind, name string) {
 	if e == nil || e.known && e.raw == nil {
 		return
 	}
+	if k == shares { // what was given stays in force
+		e.known = true
+		return
+	}
 	old := e.cluster
 	*e = entry{users: e.users, known: true}
+	g.share(k, name, nil)
 	g.changed = true
 	switch k {
 	case listener:

@@ -122,6 +122,7 @@ func start(t *testing.T, cfg Config) *run {
 			}
 			say("endpoints %s %d", name, len(e.Endpoints))
 		},
+		Shares:    func(s *resource.Shares) { say("shares %v %v", s.Requests, s.Rates) },
 		Connected: func(up bool) { say("connected %v", up) },
 	}
 	if cfg.Logger == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/meshd/meshd/xds/resource"
 )
 
-// A kind is one of the four resource types, in the order in which they refer
-// to each other.
+// A kind is one of the resource types, in the order in which they refer to each
+// other. The numbers are in state files.
 type kind uint8
 
 const (
@@ -17,10 +17,11 @@ const (
 	route
 	cluster
 	endpoints
+	shares
 	kinds
 )
 
-var typeURLs = [kinds]string{resource.ListenerType, resource.RouteType, resource.ClusterType, resource.EndpointsType}
+var typeURLs = [kinds]string{resource.ListenerType, resource.RouteType, resource.ClusterType, resource.EndpointsType, resource.SharesType}
 
 func (k kind) String() string {
 	return typeURLs[k][strings.LastIndexByte(typeURLs[k], '.')+1:]

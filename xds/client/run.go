@@ -41,7 +41,7 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.cfg.Protocol == SotW {
 		l.proto = &sotw{}
 	}
-	l.g = newGraph(c.cfg.Events, l.proto, c.cfg.AnswerTimeout)
+	l.g = newGraph(c.cfg, l.proto)
 	l.proto.reset(l.g)
 	l.restore()
 

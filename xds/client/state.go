@@ -117,9 +117,15 @@ func (l *loop) restore() {
 	l.g.onBad = func(k kind, name string, err error) {
 		l.cfg.Logger.Warn("resource of the state file is not valid", "type", k.String(), "name", name, "err", err)
 	}
-	for key := range seed {
-		if key.k == listener {
+	for key, r := range seed {
+		switch {
+		case key.k == listener:
 			_ = l.Watch(key.name) // the file holds no more than were watched
+		case key.k == shares && key.name != l.g.own:
+			// What this instance had under the name that it had before its
+			// restart is the best that is known; meshd has its own version.
+			delete(seed, key)
+			seed[seedKey{shares, l.g.own}] = record{value: r.value}
 		}
 	}
 	l.applyChanges()

@@ -89,7 +89,7 @@ func TestDamagedStateIsSetAside(t *testing.T) {
 }
 
 func FuzzState(f *testing.F) {
-	g := newGraph(Events{}.filled(), &delta{}, time.Hour)
+	g := newGraph(Config{Events: Events{}.filled(), AnswerTimeout: time.Hour}, &delta{})
 	g.proto.reset(g)
 	g.entries[cluster]["s"] = &entry{raw: []byte("x"), version: "1"}
 	f.Add(encodeState(g))
@@ -99,7 +99,7 @@ func FuzzState(f *testing.F) {
 		if err != nil {
 			return
 		}
-		g := newGraph(Events{}.filled(), &delta{}, time.Hour)
+		g := newGraph(Config{Events: Events{}.filled(), AnswerTimeout: time.Hour}, &delta{})
 		g.proto.reset(g)
 		g.seed, g.onBad = seed, func(kind, string, error) {}
 		for key := range seed {
@@ -120,7 +120,7 @@ func FuzzResponse(f *testing.F) {
 		if d {
 			l.proto = &delta{}
 		}
-		l.g = newGraph(Events{}.filled(), l.proto, time.Hour)
+		l.g = newGraph(Config{Events: Events{}.filled(), AnswerTimeout: time.Hour}, l.proto)
 		l.proto.reset(l.g)
 		l.g.watch("a")
 		_ = l.receive(b)

@@ -29,6 +29,7 @@ type client struct {
 	// returning says that the client has configuration from a stream before.
 	returning  bool
 	identified bool
+	id         string // node.id; fixed by the first node
 	namespace  string // for names without one; fixed by the first node
 	instance   resource.Instance
 	member     *Member // nil while no instance has joined
@@ -74,7 +75,8 @@ func (c *client) node(n *core.Node) {
 	}
 	if !c.identified {
 		c.identified = true
-		c.namespace = in.Namespace
+		c.id, c.namespace = n.GetId(), in.Namespace
+		c.sub.SetOwner(c.id)
 		c.mu.Lock()
 		c.shown.ID, c.shown.Service, c.shown.Namespace = n.GetId(), in.Service, in.Namespace
 		c.mu.Unlock()
@@ -110,11 +112,15 @@ func (c *client) key(typ, name string) cache.Key {
 	return cache.Key{Type: typ, Namespace: c.scope(typ), Name: name}
 }
 
-// scope is the namespace in keys of a type: only an authority means different
-// things to different clients.
+// scope is the namespace in keys of a type. An authority means different things
+// to clients of different namespaces, and of Shares each client has its own:
+// their key says who asks, so that nobody is told another's.
 func (c *client) scope(typ string) string {
-	if typ == resource.ListenerType {
+	switch typ {
+	case resource.ListenerType:
 		return c.namespace
+	case resource.SharesType:
+		return c.id
 	}
 	return ""
 }
