@@ -29,7 +29,7 @@ func TestReferenceExamples(t *testing.T) {
 			}
 		}
 	}
-	if !reflect.DeepEqual(kinds, map[string]bool{KindService: true, KindEndpointSlice: true, KindTrafficPolicy: true}) {
+	if !reflect.DeepEqual(kinds, map[string]bool{KindService: true, KindEndpointSlice: true, KindTrafficPolicy: true, KindHTTPRoute: true, KindGRPCRoute: true}) {
 		t.Errorf("examples of %v", kinds)
 	}
 	// The error that the reference quotes is the one that is given.
