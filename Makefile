@@ -9,7 +9,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz lint bench image clean setup
+.PHONY: help run build test race fuzz lint bench scenarios image clean setup
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ lint: ## gofmt, go vet, staticcheck
 
 bench: build setup ## CPU, memory and latency beside Envoy, HAProxy and nginx; 20 minutes
 	go run ./test/bench
+
+scenarios: build setup ## what callers see of bad instances, overload and outages, beside Envoy; 25 minutes
+	go run ./test/scenarios
 
 image: build ## bin/meshd-image.tar, for docker load, podman load or ctr images import
 	go run ./internal/image -o $(BIN)/meshd-image.tar $(addprefix $(BIN)/,$(CMDS))

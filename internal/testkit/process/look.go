@@ -12,9 +12,17 @@ import (
 	"time"
 )
 
-// Binary is the path of one of the mesh's programs, as `make build` left it.
+// Binary is the path of one of the mesh's programs, as `make build` left it, or
+// in the folder that the environment's MESHD_BIN names.
 func Binary(t testing.TB, name string) string {
 	t.Helper()
+	if dir := os.Getenv("MESHD_BIN"); dir != "" {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err != nil {
+			t.Fatalf("%v: MESHD_BIN says that it is there", err)
+		}
+		return path
+	}
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
+)
+
+// An object is a piece of a TrafficPolicy.
+type object = map[string]any
+
+// merged is a with b over it.
+func merged(a, b object) object {
+	out := object{}
+	for k, v := range a {
+		out[k] = v
+	}
+	for k, v := range b {
+		below, ok1 := out[k].(object)
+		above, ok2 := v.(object)
+		if ok1 && ok2 {
+			v = merged(below, above)
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// allOff turns every protection off by its name.
+func allOff() object {
+	return object{
+		"balancer":       "random",
+		"slowStart":      object{"window": "0s"},
+		"panicThreshold": 0,
+		"retry":          object{"attempts": 0},
+		"breaker":        object{"disabled": true},
+		"limits":         object{"connections": 0, "pending": 0, "requests": 0},
+		"outlier":        object{"disabled": true},
+		"hedge":          object{"disabled": true},
+		"hold":           object{"calls": 0},
+		"admission":      object{"disabled": true},
+	}
+}
+
+// sidecars is ours: meshd, one sidecar with the caller, one with each instance.
+type sidecars struct {
+	s       *scope
+	mesh    *rig.Mesh
+	service string
+	client  *rig.Sidecar
+	each    map[*backend]*rig.Sidecar
+}
+
+func (s *scope) newSidecars(proxy string, spec meshSpec) *sidecars {
+	m := &sidecars{s: s, mesh: rig.New(s), service: spec.service, each: map[*backend]*rig.Sidecar{}}
+	m.apply(object{"apiVersion": "v1", "kind": "Service", "metadata": object{"name": spec.service},
+		"spec": object{"ports": []object{{"port": 8080}}}})
+	policy := merged(object{}, spec.policy)
+	if proxy == off {
+		policy = merged(merged(policy, allOff()), spec.off)
+	}
+	m.policy(spec.service, policy)
+	m.client = m.mesh.Sidecar(s, rig.Spec{Service: "caller"})
+	return m
+}
+
+// policy gives the service one.
+func (m *sidecars) policy(service string, spec object) {
+	spec = merged(spec, object{"targetRefs": []object{{"kind": "Service", "name": service}}})
+	m.apply(object{"apiVersion": "meshd.io/v1alpha1", "kind": "TrafficPolicy", "metadata": object{"name": service}, "spec": spec})
+}
+
+// unknownField is how meshd says that it has no such field.
+var unknownField = regexp.MustCompile(`spec\.([A-Za-z.]+): unknown field`)
+
+// apply gives meshd an object. A field that this meshd has not is left out: the
+// scenario then shows what the others do.
+func (m *sidecars) apply(o object) {
+	for {
+		body, err := json.Marshal(o)
+		m.s.must(err)
+		resp, err := http.Post("http://"+m.mesh.HTTP+"/api/v1/objects", "application/yaml", strings.NewReader(string(body)))
+		m.s.must(err)
+		said, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		m.s.must(err)
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+		spec, _ := o["spec"].(object)
+		dropped := false
+		for _, found := range unknownField.FindAllStringSubmatch(string(said), -1) {
+			if without(spec, strings.Split(found[1], ".")) {
+				m.s.remark("this meshd knows no %s of a %s", found[1], o["kind"])
+				dropped = true
+			}
+		}
+		if !dropped {
+			m.s.Fatalf("apply: %s\n%s", resp.Status, said)
+		}
+	}
+}
+
+// without deletes the field at a path, and says whether it was there.
+func without(o object, path []string) bool {
+	v, ok := o[path[0]]
+	if len(path) == 1 || !ok {
+		delete(o, path[0])
+		return ok
+	}
+	below, _ := v.(object)
+	return without(below, path[1:])
+}
+
+func (m *sidecars) addr() string { return m.client.Outbound }
+
+// expect does nothing: instances say themselves that they are there.
+func (m *sidecars) expect(*backend) {}
+
+func (m *sidecars) add(b *backend, wait bool) {
+	spec := rig.Spec{Service: m.service, Instance: b.name, App: b.addr, Port: servicePort}
+	if b.host.spec.nextAddr != "" {
+		spec.Outbound = b.host.spec.nextAddr
+	}
+	m.each[b] = m.mesh.Sidecar(m.s, spec)
+	if wait {
+		m.mesh.AwaitReady(b.name)
+	}
+}
+
+func (m *sidecars) drain(b *backend) { m.each[b].Terminate(m.s, rig.Patience) }
+
+func (m *sidecars) beside(b *backend) []*process.Process {
+	return []*process.Process{m.each[b].Process}
+}
+
+func (m *sidecars) restart(b *backend) { m.add(b, false) }
+
+func (m *sidecars) port(b *backend) string {
+	_, port, _ := strings.Cut(m.each[b].Inbound, ":")
+	return port
+}
+
+// remark is said once a run, on standard error.
+func (s *scope) remark(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.said[text] {
+		s.said[text] = true
+		fmt.Fprintf(s.progress, "  %s: %s\n", s.name, text)
+	}
+}
