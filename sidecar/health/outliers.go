@@ -122,9 +122,31 @@ func (o *outliers) consecutive(now int64, m *member) {
 	o.settle(now)
 	// It may have come back just now, and what failed while it was out counts
 	// for nothing.
-	if n := m.endpoint.Consecutive(); n >= o.rules.Consecutive {
+	switch n := m.endpoint.Consecutive(); {
+	case n < o.rules.Consecutive:
+	case o.common(m):
+		o.counters.spared.Add(1)
+	default:
 		o.eject(now, m, RuleConsecutive, fmt.Sprintf("%d calls in a row failed", n))
 	}
+}
+
+// common reports whether most of the others fail, too: they are out, or failed
+// in their last call or in most of the interval's. Then the cause is a common
+// one, and who is out only leaves more for the rest.
+func (o *outliers) common(m *member) bool {
+	others, failing := 0, 0
+	for _, x := range o.members {
+		if x == m {
+			continue
+		}
+		others++
+		successes, failures, _ := x.endpoint.Tally().Since(x.before)
+		if x.until != 0 || x.endpoint.Consecutive() > 0 || failures > successes {
+			failing++
+		}
+	}
+	return failing > others/2
 }
 
 // most is how many endpoints may be out: one always, of two or more.

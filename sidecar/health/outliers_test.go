@@ -104,6 +104,26 @@ func TestOneThatFailsIsEjectedAndComesBack(t *testing.T) {
 	}
 }
 
+// Where everything fails, the instances are not what is wrong: all of them are
+// there when it is over.
+func TestOutageEjectsNobody(t *testing.T) {
+	o := rates
+	o.MaxEjected, o.Consecutive = 0.5, 5
+	o.Percentage, o.PercentageHosts, o.PercentageVolume = 0.85, 5, 50
+	inMesh(t, 10, "round_robin", o, func(m *mesh) {
+		m.run(25 * time.Second)
+		for _, e := range m.set.Endpoints() {
+			m.failing[e.ID] = 1
+		}
+		m.run(time.Minute)
+		clear(m.failing)
+		m.run(time.Minute)
+		if m.most != 0 {
+			t.Errorf("%d were out: %v", m.most, m.journal.text())
+		}
+	})
+}
+
 // peak_ewma sends one that fails little by itself. Whom it does not ask, the
 // rates know nothing of, and need not.
 func TestPriceMayForestallEjection(t *testing.T) {
@@ -150,7 +170,7 @@ func TestNeverMoreThanMaxEjected(t *testing.T) {
 		n, failing int
 		share      float64
 		most       int64
-	}{{10, 5, 0.3, 3}, {10, 5, 0.05, 1}, {4, 4, 0.1, 1}, {1, 1, 1, 0}, {7, 7, 0.5, 3}} {
+	}{{10, 5, 0.3, 3}, {10, 5, 0.05, 1}, {7, 3, 0.35, 2}, {4, 2, 0.1, 1}, {1, 1, 1, 0}} {
 		o := resource.Outlier{
 			MaxEjected: c.share, Consecutive: 5, Percentage: 0.5, PercentageHosts: 1, PercentageVolume: 20,
 			Interval: 10 * time.Second, BaseEjection: 15 * time.Second, Jitter: 5 * time.Second,
@@ -161,7 +181,7 @@ func TestNeverMoreThanMaxEjected(t *testing.T) {
 			}
 			m.run(2 * time.Minute)
 			s := m.monitor.Stats("a")
-			if m.most != c.most || s.Spared == 0 && c.n > 1 {
+			if m.most != c.most || s.Spared == 0 {
 				t.Errorf("%+v: %d out at once, %+v", c, m.most, s)
 			}
 			out := 0

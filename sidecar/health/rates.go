@@ -104,16 +104,22 @@ func chance(s, others *sample) bool {
 }
 
 // percentages finds endpoints of which as much as Percentage of the calls
-// failed (OutlierDetection.failure_percentage_*).
+// failed (OutlierDetection.failure_percentage_*), unless that is true of most
+// of them: then the cause is a common one, and whoever is out leaves more for
+// the rest.
 func percentages(cfg *resource.Outlier, samples []sample) (found []finding) {
 	if cfg.Percentage <= 0 {
 		return nil
 	}
-	for _, i := range with(samples, cfg.PercentageVolume, cfg.PercentageHosts, (*sample).calls) {
+	in := with(samples, cfg.PercentageVolume, cfg.PercentageHosts, (*sample).calls)
+	for _, i := range in {
 		if s := &samples[i]; 1-s.rate() >= cfg.Percentage {
 			found = append(found, finding{i, RuleFailures, 1 - s.rate(), fmt.Sprintf(
 				"%.1f %% of %d calls failed", 100*(1-s.rate()), s.calls())})
 		}
+	}
+	if len(found) > len(in)/2 {
+		return nil
 	}
 	return found
 }

@@ -46,7 +46,8 @@ func TestRates(t *testing.T) {
 		{"no calls at all", success, make([]sample, 10), nil},
 
 		{"half", percent, of(0, 500, 499), []int{1}},
-		{"all of two, the worst first", percent, of(600, 1000), []int{1, 0}},
+		{"two of four, the worst first", percent, of(600, 0, 1000, 0), []int{2, 0}},
+		{"most", percent, of(600, 0, 1000), nil},
 		{"alone", percent, of(1000), nil},
 		{"few calls", percent, append(of(0, 0), sample{0, 99, 0}), nil},
 		{"no calls", percent, make([]sample, 3), nil},
