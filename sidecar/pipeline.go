@@ -96,7 +96,8 @@ func (p *Proxy) appAuthority() *call.Authority {
 		Server: true, Service: svc, Stats: svc.Route(""), Clusters: []*call.Cluster{p.app},
 	}
 	r.Host, r.Port = hostPort(name)
-	r.Gate = call.NewGateway(p.now)
+	r.Gate = p.gateway
+	svc.SetFigures(func() []stats.Figure { return gateFigures(p.gateway) })
 	return &call.Authority{Name: name, Routes: []*call.Route{r}}
 }
 

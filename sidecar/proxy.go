@@ -50,6 +50,8 @@ type Proxy struct {
 	outbound2 *h2.Server // the connections of outbound that speak HTTP/2
 	inbound2  *h2.Server
 	tracer    *call.Tracer
+	gateway   *call.Gateway // before the application
+	mirrors   *mirrors
 	app       *call.Cluster
 	inboundTo *call.Authority // the application
 	opaque    atomic.Int64    // connections that nobody looks into
@@ -110,7 +112,11 @@ func (p *Proxy) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now)
+	p.gateway = call.NewGateway(p.now)
+	p.mirrors = newMirrors(p.dialer.DialContext, p.now)
+	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now, p.dialer.DialContext)
+	p.snapshot.mirror = p.mirrors.send
+	p.snapshot.own, p.snapshot.onOwn = p.cfg.serviceName(), func(c resource.Cluster) { p.gateway.Configure(c.Admission) }
 	p.snapshot.pools = p.outboundPools
 	p.snapshot.as = balancer.Client{ID: p.cfg.Instance, Region: p.cfg.Region, Zone: p.cfg.Zone}
 	p.snapshot.direct = p.direct(p.cfg.Policy, p.outboundPools)
@@ -135,6 +141,7 @@ func (p *Proxy) start(ctx context.Context) error {
 	p.serve(p.out, p.outbound)
 	p.serveNamed(ctx)
 	if p.cfg.Inbound != "" {
+		p.snapshot.watchSelf(p.cfg.ownAuthority())
 		p.serve(p.in, p.inbound)
 		p.work.Go(func() { p.member.watch(ctx) })
 	}
@@ -325,6 +332,10 @@ func (p *Proxy) finish() {
 	}
 	for _, l := range p.listeners() {
 		l.Wait()
+	}
+	if p.snapshot != nil {
+		p.snapshot.health.Close()
+		p.mirrors.close()
 	}
 	p.work.Wait()
 	if p.telemetry != nil {

@@ -1,9 +1,11 @@
 package sidecar
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/health"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/xds/client"
 	"github.com/meshd/meshd/xds/resource"
@@ -40,6 +43,11 @@ type snapshot struct {
 	as     balancer.Client // whose calls they are
 	client *client.Client  // nil without a control plane
 	direct *direct
+	health *health.Monitor
+	mirror func(call.Mirrored)
+	self   string                 // the authority of this instance's own service, which is never forgotten
+	own    string                 // the cluster that this instance belongs to
+	onOwn  func(resource.Cluster) // hears of its configuration
 
 	hosts  atomic.Pointer[map[string]*known]
 	minute atomic.Uint32 // counts the sweeper's minutes
@@ -50,7 +58,10 @@ type snapshot struct {
 	waiting  map[string][]*waiter
 	unknown  map[string]bool // authorities that the control plane does not know; it says when it does
 	clusters map[string]*call.Cluster
+	byName   sync.Map // the same, to be read without mu
 }
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // known is an authority and when it was last called.
 type known struct {
@@ -58,13 +69,14 @@ type known struct {
 	used atomic.Uint32 // minute
 }
 
-func newSnapshot(log *slog.Logger, reg *stats.Registry, now func() int64) *snapshot {
+func newSnapshot(log *slog.Logger, reg *stats.Registry, now func() int64, dial dialFunc) *snapshot {
 	s := &snapshot{
 		log: log, stats: reg, now: now,
 		waiting: map[string][]*waiter{}, unknown: map[string]bool{},
 		clusters: map[string]*call.Cluster{},
 	}
 	s.hosts.Store(&map[string]*known{})
+	s.health = health.New(health.Config{Now: now, Dial: dial, Active: s.calling, Event: s.healthEvent})
 	return s
 }
 
@@ -229,8 +241,10 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 	for _, m := range r.Mirrors {
 		out.MirrorClusters = append(out.MirrorClusters, s.cluster(m.Cluster))
 	}
+	out.Mirror = s.mirror
 	clusters := out.Clusters
 	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(clusters) })
+	svc.SetFigures(func() []stats.Figure { return clusterFigures(clusters, s.health.Stats) })
 	return out
 }
 
@@ -238,9 +252,10 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 func (s *snapshot) cluster(name string) *call.Cluster {
 	c := s.clusters[name]
 	if c == nil {
-		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as}
-		s.update(c, &resource.Cluster{Name: name}, nil)
+		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as, Changed: s.health.Update}
+		s.update(c, &resource.Cluster{Name: name, Outlier: resource.Outlier{Disabled: true}}, nil)
 		s.clusters[name] = c
+		s.byName.Store(name, c)
 	}
 	return c
 }
@@ -256,10 +271,15 @@ func (s *snapshot) onCluster(name string, cfg *resource.Cluster) {
 	defer s.mu.Unlock()
 	if cfg != nil {
 		s.update(s.cluster(name), cfg, nil)
+		if name == s.own {
+			s.onOwn(*cfg)
+		}
 		return
 	}
 	if c := s.clusters[name]; c != nil {
 		s.update(c, nil, &resource.Endpoints{Cluster: name})
+		s.health.Remove(name)
+		s.byName.Delete(name)
 		delete(s.clusters, name)
 	}
 }
@@ -291,7 +311,7 @@ func (s *snapshot) sweepMinute() {
 	}
 	var next map[string]*known
 	for name, k := range *s.hosts.Load() {
-		if minute-k.used.Load() < forgetAfter || k.busy() {
+		if minute-k.used.Load() < forgetAfter || k.busy() || name == s.self {
 			continue
 		}
 		if next == nil {

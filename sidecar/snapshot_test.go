@@ -20,7 +20,8 @@ func newTestSnapshot(t *testing.T, policy OutboundPolicy) *snapshot {
 	t.Helper()
 	epoch := time.Now()
 	now := func() int64 { return int64(time.Since(epoch)) }
-	s := newSnapshot(slog.New(slog.DiscardHandler), stats.NewRegistry(), now)
+	s := newSnapshot(slog.New(slog.DiscardHandler), stats.NewRegistry(), now, (&net.Dialer{}).DialContext)
+	t.Cleanup(s.health.Close)
 	pools := func(resource.Cluster, resource.Endpoint) any { return h1.NewPool(0) }
 	s.pools = pools
 	s.direct = &direct{

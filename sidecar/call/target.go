@@ -156,6 +156,9 @@ type Cluster struct {
 	Now     func() int64                                  // ns, monotonic
 	Client  balancer.Client                               // whose calls these are
 	Probe   balancer.Prober                               // nil where no endpoint can be asked for its load
+	// Changed is told of each configuration and set of endpoints that is in
+	// force from now on, by Update's goroutine; may be nil.
+	Changed func(resource.Cluster, *endpoint.Set)
 
 	view atomic.Pointer[view]
 	held atomic.Pointer[held] // nil until a call has waited
@@ -203,6 +206,9 @@ func (c *Cluster) Update(cfg *resource.Cluster, eps *resource.Endpoints) error {
 	c.view.Store(next)
 	if h := c.held.Load(); h != nil && next.set.Len() > 0 {
 		h.letGo(firstHeld * next.set.Len())
+	}
+	if c.Changed != nil {
+		c.Changed(next.Cluster, next.set)
 	}
 	if c.Retire != nil {
 		for _, ep := range gone {
