@@ -59,8 +59,8 @@ func (s *State) OnFailure(f func(now int64, consecutive uint32)) {
 // Consecutive is how many attempts have failed since the last success.
 func (s *State) Consecutive() uint32 { return s.outcomes.consecutive.Load() }
 
-// Forgive makes the next failure the first in a row.
-func (s *State) Forgive() { s.outcomes.consecutive.Store(0) }
+// SetConsecutive makes it as if so many had failed; a success ends that.
+func (s *State) SetConsecutive(n uint32) { s.outcomes.consecutive.Store(n) }
 
 // A Tally is all outcomes up to a moment; only differences of two mean
 // anything.

@@ -61,7 +61,7 @@ func TestOutcomes(t *testing.T) {
 	if s.Consecutive() != 1 {
 		t.Errorf("%d in a row", s.Consecutive())
 	}
-	s.Forgive()
+	s.SetConsecutive(0)
 	s.OnFailure(nil)
 	s.Outcome(30, true, 0)
 	if s.Consecutive() != 1 || len(calls) != 3 {

@@ -18,12 +18,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func made(r resource.Endpoint) *endpoint.Endpoint {
-	return endpoint.New(r, breaker.New(r.Addr.String(), breaker.Config{Disabled: true}, nil), nil)
-}
-
 // setOf makes, from a set, one of the endpoints of these numbers.
 func setOf(from *endpoint.Set, numbers ...int) *endpoint.Set {
+	return setWith(breaker.Config{Disabled: true}, from, numbers...)
+}
+
+func setWith(b breaker.Config, from *endpoint.Set, numbers ...int) *endpoint.Set {
+	made := func(r resource.Endpoint) *endpoint.Endpoint {
+		return endpoint.New(r, breaker.New(r.Addr.String(), b, nil), nil)
+	}
 	res := &resource.Endpoints{}
 	for _, i := range numbers {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)

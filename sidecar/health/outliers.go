@@ -193,11 +193,15 @@ func (o *outliers) settle(now int64) {
 }
 
 // back lets m take calls; what came of those that it got nevertheless is
-// forgotten.
+// forgotten. For one whose calls failed in a row the first is a trial, as for a
+// breaker: a failure puts it out again, a success makes it one like the others.
 func (o *outliers) back(m *member) {
 	m.until = 0
 	m.endpoint.Eject(0)
-	m.endpoint.Forgive()
+	m.endpoint.SetConsecutive(0)
+	if m.rule == RuleConsecutive && o.rules.Consecutive > 0 {
+		m.endpoint.SetConsecutive(o.rules.Consecutive - 1)
+	}
 	m.before = m.endpoint.Tally()
 	for k := range o.out {
 		if o.out[k] == m {

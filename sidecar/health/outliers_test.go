@@ -223,16 +223,26 @@ func TestConsecutiveFailuresActAtOnce(t *testing.T) {
 			t.Error(got)
 		}
 		time.Sleep(30 * time.Second)
-		e.Outcome(m.now(), true, 0)
-		if m.out(1) {
-			t.Error("out again after one failure")
-		}
 		synctest.Wait()
 		if s := m.monitor.Stats("a"); s.Ejected != 0 || s.Ejections[RuleConsecutive] != 1 {
 			t.Errorf("%+v", s)
 		}
 		if got := m.journal.text()[1]; got != "30s 10.0.0.1:80 is back" {
 			t.Error(got)
+		}
+		// The first call is a trial.
+		e.Outcome(m.now(), true, 0)
+		if e.Ejected(m.now()) != time.Minute {
+			t.Errorf("out for %v after the trial failed", e.Ejected(m.now()))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		e.Outcome(m.now(), false, 1)
+		for range 4 {
+			e.Outcome(m.now(), true, 0)
+		}
+		if m.out(1) {
+			t.Error("out again after a trial that went well")
 		}
 	})
 }

@@ -35,6 +35,7 @@ func (o *outliers) stop() {
 	for _, m := range o.members {
 		m.endpoint.OnFailure(nil)
 	}
+	o.rules.Consecutive = 0 // no trials
 	for len(o.out) > 0 {
 		o.back(o.out[0])
 	}
