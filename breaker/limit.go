@@ -8,21 +8,29 @@ import "sync/atomic"
 type Limit struct {
 	inUse   atomic.Int64
 	refused atomic.Uint64
-	max     uint32
+	max     atomic.Uint32
 }
 
 // NewLimit makes a Limit; 0 is no limit.
-func NewLimit(max uint32) *Limit { return &Limit{max: max} }
+func NewLimit(max uint32) *Limit {
+	l := &Limit{}
+	l.Set(max)
+	return l
+}
+
+// Set changes the limit. What is in use beyond it stays in use.
+func (l *Limit) Set(max uint32) { l.max.Store(max) }
 
 // Acquire takes one, to be given back by exactly one Release, or reports false.
 func (l *Limit) Acquire() bool {
-	if l.max == 0 {
+	most := int64(l.max.Load())
+	if most == 0 {
 		l.inUse.Add(1)
 		return true
 	}
 	for {
 		n := l.inUse.Load()
-		if n >= int64(l.max) {
+		if n >= most {
 			l.refused.Add(1)
 			return false
 		}
@@ -39,7 +47,7 @@ func (l *Limit) Release() { l.inUse.Add(-1) }
 func (l *Limit) InUse() int64 { return l.inUse.Load() }
 
 // Max is the limit; 0 is none.
-func (l *Limit) Max() uint32 { return l.max }
+func (l *Limit) Max() uint32 { return l.max.Load() }
 
 // Refused is how often Acquire has reported false.
 func (l *Limit) Refused() uint64 { return l.refused.Load() }

@@ -58,7 +58,8 @@ type snapshot struct {
 	waiting  map[string][]*waiter
 	unknown  map[string]bool // authorities that the control plane does not know; it says when it does
 	clusters map[string]*call.Cluster
-	byName   sync.Map // the same, to be read without mu
+	shares   resource.Shares // the newest
+	byName   sync.Map        // clusters, without mu
 }
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
@@ -171,7 +172,7 @@ func (s *snapshot) worthAsking(authority string) bool {
 
 // events is what the xDS client calls.
 func (s *snapshot) events() client.Events {
-	return client.Events{Route: s.onRoute, Cluster: s.onCluster, Endpoints: s.onEndpoints, Connected: func(up bool) {
+	return client.Events{Route: s.onRoute, Cluster: s.onCluster, Endpoints: s.onEndpoints, Shares: s.onShares, Connected: func(up bool) {
 		s.up.Store(up)
 		s.log.Info("control plane", "connected", up)
 	}}
@@ -234,6 +235,9 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 	svc := s.stats.Client(r.Service)
 	out := &call.Route{Route: *r, Service: svc, Stats: svc.Route(r.Name), Mesh: true}
 	out.Init(before.Route(r.Name), s.now)
+	if rate, ok := s.shares.Rates[r.Service]; ok {
+		out.ShareRate(rate)
+	}
 	out.Host, out.Port = hostPort(r.Service)
 	for _, w := range r.Clusters {
 		out.Clusters = append(out.Clusters, s.cluster(w.Name))
@@ -254,6 +258,7 @@ func (s *snapshot) cluster(name string) *call.Cluster {
 	if c == nil {
 		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as, Changed: s.health.Update}
 		s.update(c, &resource.Cluster{Name: name, Outlier: resource.Outlier{Disabled: true}}, nil)
+		c.Share(uint32(s.shares.Requests[name]))
 		s.clusters[name] = c
 		s.byName.Store(name, c)
 	}

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/health"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 // watchSelf asks for this instance's own service, whose policy says how calls
@@ -35,4 +36,22 @@ func (s *snapshot) healthEvent(e health.Event) {
 	}
 	s.log.Info("an endpoint takes calls again", "cluster", e.Cluster, "endpoint", e.Endpoint.Address,
 		"instance", e.Endpoint.ID, "rule", e.Rule.String())
+}
+
+// onShares puts this client's parts of limits in force that all callers of a
+// service keep together. One that is not divided holds as it is for each.
+func (s *snapshot) onShares(parts *resource.Shares) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shares = *parts
+	for name, c := range s.clusters {
+		c.Share(uint32(parts.Requests[name]))
+	}
+	for _, k := range *s.hosts.Load() {
+		for _, r := range k.Routes {
+			if rate, ok := parts.Rates[r.Service.Name()]; ok {
+				r.ShareRate(rate)
+			}
+		}
+	}
 }

@@ -95,6 +95,15 @@ func (r *Route) Init(kept *Route, now func() int64) {
 	}
 }
 
+// ShareRate is this client's part of the route's RateLimit, in calls a second,
+// where that is shared; of the burst it has as large a part.
+func (r *Route) ShareRate(rate float64) {
+	if l := r.RateLimit; r.Bucket != nil && l.Shared {
+		rate = min(rate, l.PerSecond)
+		r.Bucket.Set(rate, l.Burst*rate/l.PerSecond)
+	}
+}
+
 // Looks reports whether the call's request is looked into for more than where
 // it goes: Said.Request is then needed.
 func (r *Route) Looks() bool {
@@ -160,8 +169,9 @@ type Cluster struct {
 	// force from now on, by Update's goroutine; may be nil.
 	Changed func(resource.Cluster, *endpoint.Set)
 
-	view atomic.Pointer[view]
-	held atomic.Pointer[held] // nil until a call has waited
+	share uint32 // of SharedRequests
+	view  atomic.Pointer[view]
+	held  atomic.Pointer[held] // nil until a call has waited
 }
 
 // view is what a call sees of a cluster: taken once, never changed.
@@ -191,7 +201,7 @@ func (c *Cluster) Update(cfg *resource.Cluster, eps *resource.Endpoints) error {
 		*next = *old
 	}
 	if cfg != nil {
-		next.configure(cfg, c.Now)
+		next.configure(cfg, c.most(cfg), c.Now)
 	}
 	if eps != nil {
 		next.assigned = eps
@@ -228,12 +238,37 @@ func (v *view) balancing(c *Cluster) balancer.Config {
 	return cfg
 }
 
-func (v *view) configure(cfg *resource.Cluster, now func() int64) {
+// Share is this client's part of the cluster's SharedRequests, 0 if it has not
+// been told; Update's goroutine calls it.
+func (c *Cluster) Share(requests uint32) {
+	c.share = requests
+	if v := c.view.Load(); v != nil {
+		v.requests.Set(c.most(&v.Cluster))
+	}
+}
+
+// most is how many calls this client may have in flight.
+func (c *Cluster) most(cfg *resource.Cluster) uint32 {
+	most := cfg.Limits.Requests
+	if shared := cfg.SharedRequests; shared > 0 {
+		if c.share > 0 {
+			shared = min(shared, c.share)
+		}
+		if most == 0 || shared < most {
+			most = shared
+		}
+	}
+	return most
+}
+
+func (v *view) configure(cfg *resource.Cluster, most uint32, now func() int64) {
 	if v.budget == nil || v.Budget != cfg.Budget {
 		v.budget = breaker.NewBudget(cfg.Budget.Ratio, cfg.Budget.MinPerSecond, now)
 	}
-	if v.requests == nil || v.Limits.Requests != cfg.Limits.Requests {
-		v.requests = breaker.NewLimit(cfg.Limits.Requests)
+	if v.requests == nil {
+		v.requests = breaker.NewLimit(most)
+	} else {
+		v.requests.Set(most)
 	}
 	if v.pending == nil || v.Limits.Pending != cfg.Limits.Pending {
 		v.pending = breaker.NewLimit(cfg.Limits.Pending)
