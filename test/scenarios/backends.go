@@ -31,6 +31,7 @@ type backendHost struct {
 
 // A backendSpec says what a child hosts.
 type backendSpec struct {
+	service   string // the constant if empty
 	names     []string
 	behaviour behaviour
 	delay     time.Duration // before it listens
@@ -59,6 +60,9 @@ func (s *scope) plan(spec backendSpec) *backendHost {
 	a := rig.Addrs(s, len(spec.names)+1)
 	tr := &http.Transport{}
 	s.Cleanup(tr.CloseIdleConnections)
+	if spec.service == "" {
+		spec.service = service
+	}
 	h := &backendHost{spec: spec, control: a[0], client: &http.Client{Transport: tr, Timeout: 5 * time.Second}}
 	for i, name := range spec.names {
 		h.all = append(h.all, &backend{name, a[i+1], h, i})

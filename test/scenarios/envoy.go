@@ -29,11 +29,12 @@ type envoySpec struct {
 	Retries    int    // 2 if 0
 	BackOff    string // between attempts; 0.01s if empty
 	MaxBackOff string // 0.25s if empty
-	HashHeader string // ring hash by it
+	HashHeader string // maglev by it
 	Cookie     string // sessions by it
 	NoCheck    bool   // no active health checks
+	NoOutlier  bool   // no outlier detection
 	Budget     int    // percent of retries; 20 if 0
-	MinRetries int    // min_retry_concurrency; 10 if 0
+	MinRetries int    // min_retry_concurrency; 3 if 0
 	Adaptive   bool   // of the inbound one: the adaptive concurrency filter
 	MaxInbound int    // of the inbound one: requests at once of the default priority; 0: no such limit
 }
@@ -76,7 +77,7 @@ func (s *scope) newEnvoys(spec meshSpec) *envoys {
 	for _, x := range []struct {
 		v         *int
 		otherwise int
-	}{{&d.Retries, 2}, {&d.Budget, 20}, {&d.MinRetries, 10}} {
+	}{{&d.Retries, 2}, {&d.Budget, 20}, {&d.MinRetries, 3}} {
 		if *x.v == 0 {
 			*x.v = x.otherwise
 		}

@@ -50,22 +50,26 @@ func allOff() object {
 
 // sidecars is ours: meshd, one sidecar with the caller, one with each instance.
 type sidecars struct {
-	s       *scope
-	mesh    *rig.Mesh
-	service string
-	client  *rig.Sidecar
-	each    map[*backend]*rig.Sidecar
+	s      *scope
+	mesh   *rig.Mesh
+	client *rig.Sidecar
+	each   map[*backend]*rig.Sidecar
 }
 
 func (s *scope) newSidecars(proxy string, spec meshSpec) *sidecars {
-	m := &sidecars{s: s, mesh: rig.New(s), service: spec.service, each: map[*backend]*rig.Sidecar{}}
-	m.apply(object{"apiVersion": "v1", "kind": "Service", "metadata": object{"name": spec.service},
-		"spec": object{"ports": []object{{"port": 8080}}}})
+	m := &sidecars{s: s, mesh: rig.New(s), each: map[*backend]*rig.Sidecar{}}
 	policy := merged(object{}, spec.policy)
 	if proxy == off {
 		policy = merged(merged(policy, allOff()), spec.off)
 	}
-	m.policy(spec.service, policy)
+	if len(spec.services) == 0 {
+		spec.services = []string{spec.service}
+	}
+	for _, name := range spec.services {
+		m.apply(object{"apiVersion": "v1", "kind": "Service", "metadata": object{"name": name},
+			"spec": object{"ports": []object{{"port": 8080}}}})
+		m.policy(name, policy)
+	}
 	m.client = m.mesh.Sidecar(s, rig.Spec{Service: "caller"})
 	return m
 }
@@ -124,7 +128,7 @@ func (m *sidecars) addr() string { return m.client.Outbound }
 func (m *sidecars) expect(*backend) {}
 
 func (m *sidecars) add(b *backend, wait bool) {
-	spec := rig.Spec{Service: m.service, Instance: b.name, App: b.addr, Port: servicePort}
+	spec := rig.Spec{Service: b.host.spec.service, Instance: b.name, App: b.addr, Port: servicePort}
 	if b.host.spec.nextAddr != "" {
 		spec.Outbound = b.host.spec.nextAddr
 	}

@@ -26,7 +26,8 @@ const (
 // A meshSpec says what a scenario wants of a proxy: first in the words of all,
 // then of each kind.
 type meshSpec struct {
-	service string // the constant if empty
+	service  string   // the constant if empty
+	services []string // of ours, where there are several
 	// policy is what the scenario sets of a TrafficPolicy beyond the defaults,
 	// such as its timeouts; off is what more it turns off.
 	policy, off object

@@ -15,8 +15,9 @@ type scenario struct {
 // scenarios are all of them, in the order in which they run.
 func scenarios() []scenario {
 	return []scenario{
-		stuckScenario(), slowScenario(), fastfailScenario(), faultsScenario(),
-		zeroScenario(), sessionsScenario(), slowStartScenario(),
+		stuckScenario(), slowScenario(), fastfailScenario(), hedgeScenario(),
+		overloadScenario(), prioritiesScenario(), metastableScenario(), outageScenario(),
+		faultsScenario(), zeroScenario(), sessionsScenario(), slowStartScenario(),
 	}
 }
 
