@@ -29,29 +29,51 @@ func (v Verdict) String() string {
 	}
 }
 
-// standing is what keeps calls away beside the breaker, in one word: the
-// verdict of checks in the lowest bits, above them the ns on the engine's clock
-// up to which the endpoint is ejected, to 4 ns. The word 0 is an endpoint of
-// which nothing is known.
+// standing is what keeps calls away beside the breaker, in one word: the ns on
+// the engine's clock up to which the endpoint is ejected, to 2 ns, and in its
+// lowest bit whether the endpoint has been checked. One that is unhealthy is
+// out for ever besides, in bit 62. The word 0 is an endpoint of which nothing is
+// known.
 type standing struct{ atomic.Int64 }
 
-const verdictMask = 1<<2 - 1
+const (
+	checkedBit   = 1
+	unhealthyBit = 1 << 62
+	verdictBits  = checkedBit | unhealthyBit
+)
 
-// Available reports whether neither checks nor ejection keep calls away; one
-// atomic load.
-func (s *State) Available(now int64) bool {
-	w := s.standing.Load()
-	return w&verdictMask != int64(CheckedUnhealthy) && now >= w&^verdictMask
+func (v Verdict) bits() int64 {
+	switch v {
+	case CheckedHealthy:
+		return checkedBit
+	case CheckedUnhealthy:
+		return checkedBit | unhealthyBit
+	default:
+		return 0
+	}
 }
 
+// Available reports whether neither checks nor ejection keep calls away: an
+// atomic load and a comparison.
+func (s *State) Available(now int64) bool { return now|checkedBit >= s.standing.Load() }
+
 // Verdict is that of the last active checks.
-func (s *State) Verdict() Verdict { return Verdict(s.standing.Load() & verdictMask) }
+func (s *State) Verdict() Verdict {
+	switch w := s.standing.Load(); {
+	case w&unhealthyBit != 0:
+		return CheckedUnhealthy
+	case w&checkedBit != 0:
+		return CheckedHealthy
+	default:
+		return Unchecked
+	}
+}
 
 // SetVerdict is for who makes the checks.
 func (s *State) SetVerdict(v Verdict) {
 	for {
 		old := s.standing.Load()
-		if s.standing.CompareAndSwap(old, old&^verdictMask|int64(v)) {
+		if s.standing.CompareAndSwap(old, old&^verdictBits|v.bits()) {
 			return
 		}
 	}
@@ -60,7 +82,7 @@ func (s *State) SetVerdict(v Verdict) {
 // Ejected is how long calls are kept away yet, because the endpoint did worse
 // than others; 0 if they are not.
 func (s *State) Ejected(now int64) time.Duration {
-	return time.Duration(max(s.standing.Load()&^verdictMask-now, 0))
+	return time.Duration(max(s.standing.Load()&^verdictBits-now, 0))
 }
 
 // Eject keeps calls away until then, in ns on the engine's clock; 0 lets them
@@ -68,7 +90,7 @@ func (s *State) Ejected(now int64) time.Duration {
 func (s *State) Eject(until int64) {
 	for {
 		old := s.standing.Load()
-		if s.standing.CompareAndSwap(old, until&^verdictMask|old&verdictMask) {
+		if s.standing.CompareAndSwap(old, until&^verdictBits|old&verdictBits) {
 			return
 		}
 	}
