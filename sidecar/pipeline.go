@@ -122,13 +122,14 @@ func retireEndpoint(ep *endpoint.Endpoint) {
 }
 
 // endpointStats is what the endpoints of a route's clusters tell at export time.
-func endpointStats(clusters []*call.Cluster) []stats.EndpointStat {
+func endpointStats(clusters []*call.Cluster, now int64) []stats.EndpointStat {
 	var out []stats.EndpointStat
 	for _, c := range clusters {
 		for _, ep := range c.Endpoints() {
 			out = append(out, stats.EndpointStat{
 				Address: ep.Address, ID: ep.ID, Requests: ep.Requests.Load(), Failures: ep.Failures.Load(),
 				InFlight: ep.Load.InFlight(), Breaker: stats.BreakerState(ep.Breaker.State()),
+				Standing: ep.Standing(now),
 			})
 		}
 	}

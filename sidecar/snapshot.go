@@ -247,7 +247,7 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 	}
 	out.Mirror = s.mirror
 	clusters := out.Clusters
-	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(clusters) })
+	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(clusters, s.now()) })
 	svc.SetFigures(func() []stats.Figure { return clusterFigures(clusters, s.health.Stats) })
 	return out
 }
@@ -256,7 +256,7 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 func (s *snapshot) cluster(name string) *call.Cluster {
 	c := s.clusters[name]
 	if c == nil {
-		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as, Changed: s.health.Update}
+		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as, Changed: s.changed}
 		s.update(c, &resource.Cluster{Name: name, Outlier: resource.Outlier{Disabled: true}}, nil)
 		c.Share(uint32(s.shares.Requests[name]))
 		s.clusters[name] = c

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/health"
 	"github.com/meshd/meshd/xds/resource"
 )
@@ -31,7 +32,7 @@ func (s *snapshot) calling(cluster string) bool {
 func (s *snapshot) healthEvent(e health.Event) {
 	if e.Out {
 		s.log.Warn("an endpoint takes no calls", "cluster", e.Cluster, "endpoint", e.Endpoint.Address,
-			"instance", e.Endpoint.ID, "rule", e.Rule.String(), "for", e.For)
+			"instance", e.Endpoint.ID, "rule", e.Rule.String(), "cause", e.Cause, "for", e.For)
 		return
 	}
 	s.log.Info("an endpoint takes calls again", "cluster", e.Cluster, "endpoint", e.Endpoint.Address,
@@ -53,5 +54,14 @@ func (s *snapshot) onShares(parts *resource.Shares) {
 				r.ShareRate(rate)
 			}
 		}
+	}
+}
+
+// changed is call.Cluster.Changed. A sidecar follows its own service for its
+// policy, and does not look after it: of M instances each would check M. An
+// application that calls its own service has the breakers.
+func (s *snapshot) changed(c resource.Cluster, set *endpoint.Set) {
+	if c.Name != s.own {
+		s.health.Update(c, set)
 	}
 }

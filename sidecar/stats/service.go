@@ -109,6 +109,9 @@ type EndpointStat struct {
 	Failures uint64       `json:"failures"`
 	InFlight int64        `json:"inFlight"`
 	Breaker  BreakerState `json:"breaker"`
+	// Standing is what keeps calls away beside the breaker: checks, or an
+	// ejection; empty if nothing does.
+	Standing string `json:"standing,omitempty"`
 }
 
 // A Service holds the counters of calls to one service (Registry.Client) or
