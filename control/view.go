@@ -1,6 +1,9 @@
 package control
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"reflect"
 	"slices"
@@ -25,7 +28,8 @@ var producers = map[string]func(mesh.Backend) *anypb.Any{
 // A view is a State as xDS. It remembers what it made, and takes over from the
 // view before it what is made of equal parts: most changes concern one service.
 type view struct {
-	state *mesh.State
+	state  *mesh.State
+	secret []byte // of which the keys of sessions are made; empty: there are none
 
 	mu       sync.Mutex // guards the rest; a newer view's is taken before an older one's
 	prev     *view      // nil once a newer view is there
@@ -73,7 +77,7 @@ func (v *view) resource(k cache.Key) *anypb.Any {
 	}
 	var body *anypb.Any
 	if k.Type == resource.ListenerType {
-		body = translate.Listener(k.Name, key)
+		body = translate.Listener(k.Name, v.backend(key).backend)
 	} else {
 		body = producers[k.Type](v.backend(key).backend)
 	}
@@ -98,9 +102,21 @@ func (v *view) backend(k mesh.ServiceKey) found {
 	f, ok := v.backends[k]
 	if !ok {
 		f.backend, f.ok = v.state.Service(k)
+		f.backend.SessionKey = v.sessionKey(k)
 		v.backends[k] = f
 	}
 	return f
+}
+
+// sessionKey signs the cookies of a service's sessions: the same for all of its
+// callers and in every meshd of a mesh, and of no use for another service's.
+func (v *view) sessionKey(k mesh.ServiceKey) string {
+	if len(v.secret) == 0 {
+		return ""
+	}
+	mac := hmac.New(sha256.New, v.secret)
+	mac.Write([]byte("session " + k.String()))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // before is what the view before made of k, if it would be the same now.
@@ -114,9 +130,6 @@ func (v *view) before(k cache.Key, key mesh.ServiceKey) *anypb.Any {
 	m, ok := v.prev.made[k]
 	if !ok || m.service != key {
 		return nil
-	}
-	if k.Type == resource.ListenerType {
-		return m.body // made of the names alone
 	}
 	was, is := v.prev.backends[key].backend, v.backend(key).backend
 	if slices.Equal(was.Endpoints, is.Endpoints) && reflect.DeepEqual(was.Policy, is.Policy) && reflect.DeepEqual(was.Routes, is.Routes) {

@@ -16,6 +16,9 @@ type Backend struct {
 	Routes []Route
 	// Endpoints are in order of priority, locality and address, each address once.
 	Endpoints []Endpoint
+	// SessionKey signs the cookies of sessions; whoever has a secret sets it.
+	// Without one there are no sessions.
+	SessionKey string
 }
 
 // An Endpoint is where an instance takes calls.

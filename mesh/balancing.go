@@ -161,7 +161,7 @@ func (h *Hash) decodeSource(v value) {
 					s.Generate = true
 					duration(&s.TTL, 0, 365*24*time.Hour)(v)
 				},
-				"path": text(&s.CookiePath, func(s string) bool { return strings.HasPrefix(s, "/") && isText(s) && !strings.Contains(s, ";") }, "a path that begins with /"),
+				"path": text(&s.CookiePath, isCookiePath, cookiePath),
 			})
 			if child(v.n, "name") == nil {
 				v.missing("name", "the name of a cookie")

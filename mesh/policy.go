@@ -29,7 +29,17 @@ type Policy struct {
 	Timeout   Timeout
 	Retry     Retry
 	Breaker   Breaker
+	Outlier   Outlier
+	Check     HealthCheck
 	Limits    Limits
+	Hold      Hold
+	Admission Admission
+	// Priority of calls that say none: one of priorities.
+	Priority  string
+	Session   Session
+	RateLimit RateLimit
+	Fault     Fault
+	Mirrors   []RouteMirror
 	Headers   Headers
 	// TraceRatio of calls is sampled where the caller has not decided;
 	// negative: as the sidecar is set.
@@ -52,6 +62,7 @@ type Retry struct {
 	BackoffMax  time.Duration
 	Budget      Budget
 	BufferBytes int // request body kept for replay
+	Hedge       Hedge
 }
 
 // Budget bounds retries to Ratio of the calls plus MinPerSecond.
@@ -72,11 +83,14 @@ type Breaker struct {
 	HalfOpenRequests    uint32        // trials let through
 }
 
-// Limits are caps that each caller's sidecar keeps; 0 is none.
+// Limits are caps; 0 is none. Each caller's sidecar keeps them for itself, but
+// for SharedRequests.
 type Limits struct {
 	Connections uint32 // to an endpoint
 	Pending     uint32 // calls that wait, to the service
 	Requests    uint32 // calls in flight, to the service
+	// SharedRequests are calls in flight of all callers together.
+	SharedRequests uint32
 }
 
 // Headers says what a call is told of the proxies it went through.
@@ -106,11 +120,13 @@ func DefaultPolicy() Policy {
 			Attempts: 2, When: slices.Clone(defaultReasons),
 			BackoffBase: 10 * time.Millisecond, BackoffMax: 250 * time.Millisecond,
 			Budget: Budget{Ratio: 0.2, MinPerSecond: 3}, BufferBytes: 64 << 10,
+			Hedge: Hedge{Share: 0.02},
 		},
 		Breaker: Breaker{
 			ConsecutiveFailures: 5, ErrorRatio: 0.5, MinRequests: 20,
 			Window: 10 * time.Second, OpenFor: 5 * time.Second, HalfOpenRequests: 3,
 		},
+		Outlier: defaultOutlier(), Hold: defaultHold(), Priority: "critical",
 		Limits:     Limits{Connections: 1024, Pending: 1024, Requests: 1024},
 		Headers:    Headers{Forwarded: "none"},
 		TraceRatio: -1,

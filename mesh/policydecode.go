@@ -28,11 +28,23 @@ func decodeTrafficPolicy(meta Meta, root value) Object {
 			"timeout":    p.Timeout.decode,
 			"retry":      p.Retry.decode,
 			"breaker":    p.Breaker.decode,
+
+			"outlierDetection": p.Outlier.decode,
+			"healthCheck":      p.Check.decode,
+			"hold":             p.Hold.decode,
+			"admission":        p.Admission.decode,
+			"priority":         oneOf(&p.Priority, priorities...),
+			"session":          p.Session.decode,
+			"rateLimit":        p.RateLimit.decode,
+			"fault":            p.Fault.decode,
+			"mirror":           decodeMirrors(&p.Mirrors),
 			"limits": func(v value) {
 				v.fields(fields{
 					"connections": integer(&p.Limits.Connections, 0, maxCap),
 					"pending":     integer(&p.Limits.Pending, 0, maxCap),
 					"requests":    integer(&p.Limits.Requests, 0, maxCap),
+
+					"sharedRequests": integer(&p.Limits.SharedRequests, 0, maxCap),
 				})
 			},
 			"headers": func(v value) {
@@ -96,6 +108,7 @@ func (r *Retry) decode(v value) {
 		"attempts":    integer(&r.Attempts, 0, 10),
 		"when":        r.decodeWhen,
 		"bufferBytes": integer(&r.BufferBytes, 0, 16<<20),
+		"hedge":       r.Hedge.decode,
 		"backoff": func(v value) {
 			v.fields(fields{
 				"base": duration(&r.BackoffBase, time.Millisecond, time.Minute),

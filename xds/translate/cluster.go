@@ -33,6 +33,7 @@ func Cluster(b mesh.Backend) *anypb.Any {
 		},
 		"idleTimeout": p.Timeout.Idle.String(),
 	}
+	overload(fields, p)
 	if p.Protocol == mesh.ProtocolTCP {
 		fields["protocol"] = "tcp"
 	}
@@ -51,11 +52,36 @@ func Cluster(b mesh.Backend) *anypb.Any {
 		EdsClusterConfig:              &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		ConnectTimeout:                durationpb.New(p.Timeout.Connect),
 		CircuitBreakers:               circuitBreakers(p),
+		OutlierDetection:              outlier(&p.Outlier),
+		HealthChecks:                  healthChecks(&p.Check, p.Protocol),
 		TypedExtensionProtocolOptions: protocolOptions(p.Protocol),
 		Metadata:                      metadata(fields),
 	}
 	balance(c, p)
 	return serialise(c)
+}
+
+// overload are our fields on a Cluster that say what becomes of calls that it
+// cannot take now.
+func overload(fields map[string]any, p *mesh.Policy) {
+	if h := &p.Hold; h.Calls > 0 {
+		hold := map[string]any{"calls": h.Calls, "wait": h.Wait.String()}
+		if h.Scaled {
+			hold["scaled"] = true
+		}
+		fields["hold"] = hold
+	}
+	if a := &p.Admission; *a != (mesh.Admission{}) {
+		fields["admission"] = map[string]any{
+			"disabled": a.Disabled, "min": a.Min, "max": a.Max, "queue": a.Queue, "maxWait": a.MaxWait.String(),
+		}
+	}
+	if p.Limits.SharedRequests > 0 {
+		fields["sharedRequests"] = p.Limits.SharedRequests
+	}
+	if o := &p.Outlier; o.LatencyFactor > 0 && !o.Disabled {
+		fields["outlier"] = map[string]any{"latencyFactor": o.LatencyFactor}
+	}
 }
 
 // circuitBreakers are the caps. Connections are counted by endpoint, which is

@@ -80,13 +80,14 @@ func (g golden) backend(t *testing.T) mesh.Backend {
 	if !ok {
 		t.Fatalf("no service %v", key)
 	}
+	b.SessionKey = "key of " + key.String()
 	return b
 }
 
 // translate makes all resources of a backend, by the names in outputs.
 func translate(b mesh.Backend) map[string]*anypb.Any {
 	return map[string]*anypb.Any{
-		"listener.json":  Listener("checkout.shop:80", b.Key),
+		"listener.json":  Listener("checkout.shop:80", b),
 		"route.json":     Route(b),
 		"cluster.json":   Cluster(b),
 		"endpoints.json": Endpoints(b),

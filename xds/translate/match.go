@@ -1,28 +1,24 @@
 package translate
 
 import (
-	"math"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meshd/meshd/mesh"
 )
 
-// nowhere is a cluster that does not exist.
-const nowhere = "meshd.io/none"
+// nowhere answers calls of a route none of whose backends has a weight, as
+// Gateway API has it.
+func nowhere() *routev3.Route_DirectResponse {
+	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 500}}
+}
 
 // split says where calls of a route go. A service that does not exist keeps its
-// share of them, which is answered with 500, as Gateway API has it, until there
-// is such a service; so is everything where no backend has a weight.
+// share of them, which is answered with 500 until there is such a service.
 func split(a *routev3.RouteAction, r *mesh.Route) {
 	a.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
 	switch len(r.Backends) {
-	case 0:
-		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: nowhere}
 	case 1:
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: r.Backends[0].Service.String()}
 	default:
@@ -32,14 +28,7 @@ func split(a *routev3.RouteAction, r *mesh.Route) {
 		}
 		a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: w}
 	}
-	for _, m := range r.Mirrors {
-		a.RequestMirrorPolicies = append(a.RequestMirrorPolicies, &routev3.RouteAction_RequestMirrorPolicy{
-			Cluster: m.Service.String(),
-			RuntimeFraction: &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
-				Numerator: uint32(math.Round(m.Share * 1e6)), Denominator: typev3.FractionalPercent_MILLION,
-			}},
-		})
-	}
+	a.RequestMirrorPolicies = append(a.RequestMirrorPolicies, mirrors(r.Mirrors)...)
 }
 
 // matches are the RouteMatches that together are m. The first segments of a

@@ -24,13 +24,17 @@ func Route(b mesh.Backend) *anypb.Any {
 		a := action(&r.Policy)
 		split(a, r)
 		for _, m := range matches(&r.Match) {
-			routes = append(routes, route(r.Name, name, m, a, &r.Policy))
+			out := route(r.Name, &b, m, a, &r.Policy)
+			if len(r.Backends) == 0 {
+				out.Action = nowhere()
+			}
+			routes = append(routes, out)
 		}
 	}
 	if len(routes) == 0 {
 		a := action(&b.Policy)
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: name}
-		routes = append(routes, route(name, name, prefix("/"), a, &b.Policy))
+		routes = append(routes, route(name, &b, prefix("/"), a, &b.Policy))
 	}
 	return serialise(&routev3.RouteConfiguration{
 		Name:         name,
@@ -39,9 +43,9 @@ func Route(b mesh.Backend) *anypb.Any {
 }
 
 // route is one Route of a service under a policy.
-func route(name, service string, m *routev3.RouteMatch, a *routev3.RouteAction, p *mesh.Policy) *routev3.Route {
+func route(name string, b *mesh.Backend, m *routev3.RouteMatch, a *routev3.RouteAction, p *mesh.Policy) *routev3.Route {
 	fields := map[string]any{
-		"service":          service,
+		"service":          b.Key.String(),
 		"retryBufferBytes": p.Retry.BufferBytes,
 		"via":              p.Headers.Via,
 		"forwarded":        p.Headers.Forwarded,
@@ -49,7 +53,11 @@ func route(name, service string, m *routev3.RouteMatch, a *routev3.RouteAction, 
 	if p.TraceRatio >= 0 {
 		fields["traceRatio"] = p.TraceRatio
 	}
-	return &routev3.Route{Name: name, Match: m, Action: &routev3.Route_Route{Route: a}, Metadata: metadata(fields)}
+	traffic(fields, p, b.SessionKey)
+	return &routev3.Route{
+		Name: name, Match: m, Action: &routev3.Route_Route{Route: a},
+		Metadata: metadata(fields), TypedPerFilterConfig: filters(p, name),
+	}
 }
 
 // action is how calls are made under a policy; where they go is not said yet.
@@ -58,6 +66,8 @@ func action(p *mesh.Policy) *routev3.RouteAction {
 		Timeout:     durationpb.New(timeout(p)), // absent would be 15 s, 0 is none
 		RetryPolicy: retryPolicy(p),
 		HashPolicy:  hashPolicies(p),
+
+		RequestMirrorPolicies: mirrors(p.Mirrors),
 	}
 }
 

@@ -58,6 +58,7 @@ func checkRoute(t *testing.T, path string, b *mesh.Backend, got *resource.Route)
 			want.Timeout, want.AttemptTimeout = min(a, cmp.Or(want.Timeout, time.Duration(math.MaxInt64))), 0
 		}
 	}
+	trafficOf(t, b, &want)
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("%s: route is\n%+v, want\n%+v", path, *got, want)
 	}
@@ -74,6 +75,7 @@ func checkCluster(t *testing.T, path string, b *mesh.Backend, got *resource.Clus
 		Budget:      resource.Budget(p.Retry.Budget),
 		IdleTimeout: p.Timeout.Idle,
 	}
+	healthOf(p, &want)
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("%s: cluster is\n%+v, want\n%+v", path, *got, want)
 	}

@@ -27,7 +27,8 @@ import (
 
 // Listener is the API listener (gRFC A27) of that name, the authority that a
 // client asked for, whose routes are those of the service that it resolves to.
-func Listener(name string, key mesh.ServiceKey) *anypb.Any {
+func Listener(name string, b mesh.Backend) *anypb.Any {
+	key := b.Key
 	return serialise(&listenerv3.Listener{
 		Name: name,
 		ApiListener: &listenerv3.ApiListener{ApiListener: serialise(&hcmv3.HttpConnectionManager{
@@ -36,10 +37,10 @@ func Listener(name string, key mesh.ServiceKey) *anypb.Any {
 				ConfigSource:    ads(),
 				RouteConfigName: key.String(),
 			}},
-			HttpFilters: []*hcmv3.HttpFilter{{
+			HttpFilters: append(filterChain(&b.Policy, key.String()), &hcmv3.HttpFilter{
 				Name:       "envoy.filters.http.router",
 				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: serialise(&routerv3.Router{})},
-			}},
+			}),
 		})},
 	})
 }
