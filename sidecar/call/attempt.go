@@ -116,9 +116,14 @@ func (c *Call) Shed(now int64, after time.Duration) {
 }
 
 // Turned says that the attempt's answer is that of a sidecar which has shed the
-// call (ProxyStatusShed): nothing counts against the endpoint. Done is due all
-// the same.
-func (c *Call) Turned() { c.turned = c.picked }
+// call (ProxyStatusShed): nothing counts against the endpoint, and Retry lets the
+// call be tried once more and no further. Done is due all the same.
+func (c *Call) Turned() {
+	if c.picked && !c.turned {
+		c.turned = true
+		c.turns++
+	}
+}
 
 // RetryAfter is the time for which a Retry-After of so many seconds is taken.
 func RetryAfter(seconds int64) time.Duration {

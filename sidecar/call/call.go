@@ -70,6 +70,7 @@ type Call struct {
 	ownPriority bool // said by the request itself
 	earlier     int  // the attempts that led to this call
 	final       bool // whoever failed has tried again already
+	turns       int  // attempts that were Turned
 	joined      *Joined
 
 	// The stay with the application, inbound: see gateway.go.
@@ -78,6 +79,8 @@ type Call struct {
 	heldNs  int64 // ns in a hold, outbound
 	inside  bool
 	door    *door
+	gauged  bool
+	met     int64 // of Gateway.gauge
 
 	open   bool // the attempt is an open connection: connection.go
 	judged bool // the breaker has had its verdict on that
@@ -124,7 +127,8 @@ func (c *Call) Sampled() bool { return c.span != nil }
 func (c *Call) Retry(now int64, reason stats.RetryReason, replayable bool) (time.Duration, bool) {
 	p := &c.Route.Retry
 	switch {
-	case !replayable, p.On&reasonBits[reason] == 0, c.attempts-c.extra() > p.Attempts, c.attempts >= maxAttempts:
+	case !replayable, p.On&reasonBits[reason] == 0, c.attempts-c.extra() > p.Attempts, c.attempts >= maxAttempts,
+		c.turns > 1: // a third endpoint has no more to spare than two
 		return 0, false
 	case c.earlier > 1 && reason != stats.RetryConnectFailure && reason != stats.RetryRefused, c.final:
 		// Another tier tries again: two that do multiply.

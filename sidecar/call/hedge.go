@@ -100,6 +100,21 @@ func (c *Call) HedgeFailed(now int64, errType stats.ErrorType) {
 	c.aside(func() { c.Done(now, 0, errType, now-c.began) })
 }
 
+// HedgeAnswered ends the hedge with an answer that is not to be the call's, a
+// failure, while the first attempt may have a better one. read, which may be
+// nil, looks at it: what it tells the call (TakeLoad, Shed, Turned) is taken as
+// said of the hedge's endpoint.
+func (c *Call) HedgeAnswered(now int64, status int, read func()) {
+	turns := c.turns
+	c.aside(func() {
+		if read != nil {
+			read()
+		}
+		c.Done(now, status, stats.ErrNone, now-c.began)
+	})
+	c.turns = turns
+}
+
 // Unhedge gives the hedge up, without a verdict: the first attempt has
 // answered, or the call is over.
 func (c *Call) Unhedge(now int64) {
@@ -110,11 +125,12 @@ func (c *Call) Unhedge(now int64) {
 
 // aside does something to the hedge.
 func (c *Call) aside(do func()) {
-	context := c.Context
+	context, measured := c.Context, c.measured
+	c.measured = false // that is about the first attempt
 	c.attempt, c.beside = c.beside, c.attempt
 	do()
 	c.attempt, c.beside = c.beside, attempt{}
-	c.Context = context
+	c.Context, c.measured = context, measured
 }
 
 // measure tells the live quantile what the first attempt took.

@@ -160,13 +160,14 @@ type Tell struct {
 	Timeout  int64  // TimeoutHeader, ms: what is left for this attempt
 }
 
-// Tell is what the attempt under way has to tell. It replaces what the request
-// itself says in AttemptHeader and TimeoutHeader, if the route Tells.
+// Tell is what the newest attempt has to tell, or the first before it is
+// picked. It replaces what the request itself says in AttemptHeader and
+// TimeoutHeader, if the route Tells.
 func (c *Call) Tell(now int64) (t Tell) {
 	if !c.ownPriority && c.priority != breaker.Critical {
 		t.Priority = c.priority.String()
 	}
-	if n := max(c.earlier, 1) + c.attempts - 1; n > 1 {
+	if n := max(c.earlier, 1) + max(c.attempts, 1) - 1; n > 1 {
 		t.Attempt = n
 	}
 	end := c.until
