@@ -172,3 +172,17 @@ func TestMirrors(t *testing.T) {
 		wantError(t, want, err, want)
 	}
 }
+
+func TestDirectResponse(t *testing.T) {
+	r := &routev3.Route{
+		Name: "n", Match: aRoute(nil).Match,
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 500}},
+	}
+	rc, err := DecodeRouteConfig(packed(t, aRouteConfig(r)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rc.VirtualHosts[0].Routes[0]; got.Unknown != 500 || got.Clusters != nil || got.Service != "n" {
+		t.Errorf("got %+v", got)
+	}
+}

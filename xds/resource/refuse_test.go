@@ -87,13 +87,19 @@ func TestRefusedRoutes(t *testing.T) {
 		}, `match.path: "x" is not valid`},
 		"redirect": {func(r *routev3.Route, _ *routev3.RouteAction) {
 			r.Action = &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{}}
-		}, "redirect: not supported, want route"},
+		}, "redirect: not supported, want route or direct_response"},
 		"filters": {func(r *routev3.Route, _ *routev3.RouteAction) {
 			r.TypedPerFilterConfig = map[string]*anypb.Any{"x": nil}
 		}, `typed_per_filter_config[0].x: type "" is not supported, want HTTPFault, LocalRateLimit, or is_optional`},
 		"mirror": {func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{}}
 		}, "route.request_mirror_policies[0].cluster: missing"},
+		"answer": {func(r *routev3.Route, _ *routev3.RouteAction) {
+			r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 200}}
+		}, "direct_response.status: 200 is not supported, want 400..599"},
+		"empty answer": {func(r *routev3.Route, _ *routev3.RouteAction) {
+			r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{}}
+		}, "direct_response.status: missing"},
 		"priority": {func(_ *routev3.Route, a *routev3.RouteAction) { a.Priority = corev3.RoutingPriority_HIGH }, "route.priority: 1 is not supported"},
 		"negative": {func(_ *routev3.Route, a *routev3.RouteAction) { a.Timeout = durationpb.New(-time.Second) }, "route.timeout: -1 s"},
 		"word":     {func(_ *routev3.Route, a *routev3.RouteAction) { a.RetryPolicy.RetryOn = "reset,retriable-4xx" }, `retry_policy.retry_on: "retriable-4xx" is not supported, want one of 5xx, cancelled`},

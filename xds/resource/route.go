@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -45,10 +47,10 @@ var virtualHostFields = message{"envoy.config.route.v3.VirtualHost", map[protowi
 
 var routeFields = message{"envoy.config.route.v3.Route", map[protowire.Number]field{
 	14: {"name", text, ""}, 1: {"match", msg, ""}, 2: {"route", msg, ""}, 4: {"metadata", msg, ""},
-	13: {"typed_per_filter_config", msgs, ""},
+	13: {"typed_per_filter_config", msgs, ""}, 7: {"direct_response", msg, ""},
 
-	3: {"redirect", deny, "route"}, 7: {"direct_response", deny, "route"},
-	17: {"filter_action", deny, "route"}, 18: {"non_forwarding_action", deny, "route"},
+	3:  {"redirect", deny, routeOrResponse},
+	17: {"filter_action", deny, routeOrResponse}, 18: {"non_forwarding_action", deny, routeOrResponse},
 	21: {"route_specifiers", deny, ""},
 	9:  {"request_headers_to_add", deny, ""}, 12: {"request_headers_to_remove", denyText, ""},
 	10: {"response_headers_to_add", deny, ""}, 11: {"response_headers_to_remove", denyText, ""},
@@ -56,6 +58,12 @@ var routeFields = message{"envoy.config.route.v3.Route", map[protowire.Number]fi
 	5: {"decorator", skip, ""}, 15: {"tracing", skip, ""}, 19: {"stat_prefix", skip, ""},
 	// The body kept for replay is bounded by retryBufferBytes.
 	16: {"per_request_buffer_limit_bytes", skip, ""}, 20: {"request_body_buffer_limit", skip, ""},
+}}
+
+const routeOrResponse = "route or direct_response"
+
+var directResponseFields = message{"envoy.config.route.v3.DirectResponseAction", map[protowire.Number]field{
+	1: {"status", num, ""}, 2: {"body", deny, ""}, 3: {"body_format", deny, ""},
 }}
 
 // DefaultRetryBuffer bounds the request body kept for replay where metadata
@@ -138,7 +146,7 @@ func checkDomain(d string, taken map[string]bool) error {
 }
 
 func (r *Route) decode(b []byte) error {
-	var matched, routed bool
+	var matched, routed, answered bool
 	err := routeFields.walk(b, func(n protowire.Number, v value) error {
 		switch n {
 		case 14:
@@ -149,6 +157,9 @@ func (r *Route) decode(b []byte) error {
 		case 2:
 			routed = true
 			return r.action(v.b)
+		case 7:
+			answered = true
+			return r.answer(v.b)
 		case 4:
 			return r.metadata(v.b)
 		case 13:
@@ -161,13 +172,31 @@ func (r *Route) decode(b []byte) error {
 		return err
 	case !matched:
 		return in("match", errMissing)
+	case routed && answered:
+		return in("action", errors.New("given twice, want "+routeOrResponse))
+	case answered:
+		r.Service = cmp.Or(r.Service, r.Name, "other")
 	case !routed:
 		return in("route", errMissing)
-	}
-	if r.Service == "" {
-		r.Service = r.Clusters[0].Name
+	default:
+		r.Service = cmp.Or(r.Service, r.Clusters[0].Name)
 	}
 	return nil
+}
+
+// answer reads a DirectResponseAction: calls have nowhere to go, and fail.
+func (r *Route) answer(b []byte) error {
+	err := directResponseFields.walk(b, func(_ protowire.Number, v value) error {
+		if v.n < 400 || v.n > 599 {
+			return fmt.Errorf("%d is not supported, want 400..599", v.n)
+		}
+		r.Unknown = int(v.n)
+		return nil
+	})
+	if err == nil && r.Unknown == 0 {
+		err = in("status", errMissing)
+	}
+	return err
 }
 
 // metadata reads our fields on a Route.

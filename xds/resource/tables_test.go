@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var tables = []*message{
 	&listenerFields, &apiListenerFields, &hcmFields, &rdsFields, &httpFilterFields,
 	&routeConfigFields, &virtualHostFields, &routeFields, &routeMatchFields, &routeActionFields,
-	&headerMatcherFields, &stringMatcherFields, &regexFields, &queryMatcherFields,
+	&directResponseFields, &headerMatcherFields, &stringMatcherFields, &regexFields, &queryMatcherFields,
 	&mirrorFields, &runtimeFractionFields, &fractionFields, &maxStreamFields, &weightedFields, &clusterWeightFields, &retryFields, &backOffFields, &predicateFields,
 	&filterWrapFields, &faultFields, &faultDelayFields, &faultAbortFields, &rateLimitFields, &httpStatusFields, &tokenBucketFields,
 	&hashPolicyFields, &hashHeaderFields, &hashCookieFields, &hashConnectionFields, &hashQueryFields,

@@ -47,8 +47,8 @@ type VirtualHost struct {
 	Routes  []Route
 }
 
-// A Route is envoy.config.route.v3.Route with a RouteAction. Exactly one of
-// Path and Prefix is set.
+// A Route is envoy.config.route.v3.Route with a RouteAction, or a
+// DirectResponseAction of a failure. Exactly one of Path and Prefix is set.
 type Route struct {
 	Name   string
 	Path   string // exact match of the path, without the query
@@ -63,10 +63,11 @@ type Route struct {
 	// Service is the canonical name, such as "default/checkout:8080", for
 	// metrics and traces (metadata field service; the cluster's name otherwise).
 	Service string
-	// Clusters to choose from by weight; at least one.
+	// Clusters to choose from by weight; none: calls have nowhere to go.
 	Clusters []WeightedCluster
-	// Unknown is the status that answers a call whose cluster does not exist:
-	// 404, 500, or 0 for 503 (RouteAction.cluster_not_found_response_code).
+	// Unknown is the status that answers a call whose cluster does not exist (404,
+	// 500, or 0 for 503: RouteAction.cluster_not_found_response_code), or every
+	// call where there is no cluster (DirectResponseAction.status).
 	Unknown int
 
 	Timeout        time.Duration // RouteAction.timeout: whole call, all attempts; 0 is none
