@@ -52,6 +52,7 @@ type Proxy struct {
 	tracer    *call.Tracer
 	gateway   *call.Gateway // before the application
 	mirrors   *mirrors
+	probes    *probes
 	app       *call.Cluster
 	inboundTo *call.Authority // the application
 	opaque    atomic.Int64    // connections that nobody looks into
@@ -115,7 +116,8 @@ func (p *Proxy) start(ctx context.Context) error {
 	p.gateway = call.NewGateway(p.now)
 	p.mirrors = newMirrors(p.dialer.DialContext, p.now)
 	p.snapshot = newSnapshot(p.cfg.Logger, p.stats, p.now, p.dialer.DialContext)
-	p.snapshot.mirror = p.mirrors.send
+	p.probes = &probes{p: p}
+	p.snapshot.mirror, p.snapshot.probe = p.mirrors.send, p.probes.ask
 	p.snapshot.own, p.snapshot.onOwn = p.cfg.serviceName(), func(c resource.Cluster) { p.gateway.Configure(c.Admission) }
 	p.snapshot.pools = p.outboundPools
 	p.snapshot.as = balancer.Client{ID: p.cfg.Instance, Region: p.cfg.Region, Zone: p.cfg.Zone}
@@ -142,6 +144,7 @@ func (p *Proxy) start(ctx context.Context) error {
 	p.serveNamed(ctx)
 	if p.cfg.Inbound != "" {
 		p.snapshot.watchSelf(p.cfg.ownAuthority())
+		p.probes.answer(ctx)
 		p.serve(p.in, p.inbound)
 		p.work.Go(func() { p.member.watch(ctx) })
 	}
@@ -336,6 +339,7 @@ func (p *Proxy) finish() {
 	if p.snapshot != nil {
 		p.snapshot.health.Close()
 		p.mirrors.close()
+		p.probes.close()
 	}
 	p.work.Wait()
 	if p.telemetry != nil {

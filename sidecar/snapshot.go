@@ -45,6 +45,7 @@ type snapshot struct {
 	direct *direct
 	health *health.Monitor
 	mirror func(call.Mirrored)
+	probe  balancer.Prober
 	self   string                 // the authority of this instance's own service, which is never forgotten
 	own    string                 // the cluster that this instance belongs to
 	onOwn  func(resource.Cluster) // hears of its configuration
@@ -256,7 +257,7 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 func (s *snapshot) cluster(name string) *call.Cluster {
 	c := s.clusters[name]
 	if c == nil {
-		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as, Changed: s.changed}
+		c = &call.Cluster{Name: name, Factory: s.pools, Retire: retireEndpoint, Now: s.now, Client: s.as, Changed: s.changed, Probe: s.probe}
 		s.update(c, &resource.Cluster{Name: name, Outlier: resource.Outlier{Disabled: true}}, nil)
 		c.Share(uint32(s.shares.Requests[name]))
 		s.clusters[name] = c

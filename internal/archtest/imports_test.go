@@ -47,6 +47,7 @@ var rules = []rule{
 	{"sidecar/pool", []string{"sidecar/endpoint"}, "connections to an endpoint: no choosing, no retries"},
 	{"sidecar/route", []string{"xds/resource"}, "a pure, immutable table"},
 	{"sidecar/stats", nil, "a lock-free leaf"},
+	{"sidecar/load", []string{"sidecar/balancer", "sidecar/endpoint", "breaker", "xds/resource"}, "a question and an answer: it chooses nothing"},
 	{"sidecar/listener", nil, "accepting knows no HTTP"},
 	{"sidecar/redirect", nil, "one-shot, off the path"},
 	{"sidecar/upgrade", nil, "descriptors and processes, no HTTP"},

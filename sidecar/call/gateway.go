@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/xds/resource"
 )
@@ -18,6 +19,31 @@ type Gateway struct {
 	// which they came in, whatever the configuration is by then.
 	door atomic.Pointer[door]
 	cfg  resource.Admission // of door
+
+	gauge  balancer.Gauge
+	probed atomic.Int64 // when somebody last asked; 0: nobody does, and the gauge stands still
+}
+
+// probeLife is how long after a question the gauge goes on.
+const probeLife = 30 * time.Second
+
+// Load is what the application has to do, all callers together, and how long
+// it takes for a further call: the answer to a balancer that asks (sidecar/load).
+// The gauge is kept only while somebody asks.
+func (g *Gateway) Load() (inflight int64, latency time.Duration) {
+	now := g.now()
+	g.probed.Store(now)
+	inflight, latency = g.gauge.Read(now)
+	if n, ok := g.InFlight(); ok {
+		inflight = n // those that wait, and those from before the first question
+	}
+	return inflight, latency
+}
+
+// measured reports whether the gauge is kept.
+func (g *Gateway) measured(now int64) bool {
+	at := g.probed.Load()
+	return at != 0 && now-at < int64(probeLife)
 }
 
 // A door is a Gateway under one configuration.
@@ -107,6 +133,9 @@ func (c *Call) knock(now int64) Step {
 func (c *Call) enter(now int64) {
 	c.entered, c.inside = now, true
 	c.queued = now - c.Start
+	if g := c.Route.Gate; g.measured(now) {
+		c.gauged, c.met = true, g.gauge.Begin()
+	}
 }
 
 // shed refuses a call that the Gateway does not let in.
@@ -123,6 +152,14 @@ func (c *Call) leave(now int64, answered bool) {
 		return
 	}
 	c.inside = false
+	if c.gauged {
+		c.gauged = false
+		if answered {
+			c.Route.Gate.gauge.End(c.met, time.Duration(now-c.entered), now)
+		} else {
+			c.Route.Gate.gauge.Cancel()
+		}
+	}
 	if answered {
 		resume(c.door.gate.Leave(now, max(now-c.entered, 1)))
 	} else {

@@ -77,7 +77,7 @@ func DefaultBalancing() Balancing {
 
 // Balancers are the policies that a cluster may name.
 func Balancers() []string {
-	return []string{"peak_ewma", "least_request", "round_robin", "weighted_round_robin", "random", "ring_hash", "maglev"}
+	return []string{"peak_ewma", "least_request", "round_robin", "weighted_round_robin", "random", "ring_hash", "maglev", "hcl"}
 }
 
 // lbPolicy is Cluster.LbPolicy by number; "" is not supported.

@@ -22,6 +22,7 @@ var lbPolicies = map[string]clusterv3.Cluster_LbPolicy{
 	"random":               clusterv3.Cluster_RANDOM,
 	"ring_hash":            clusterv3.Cluster_RING_HASH,
 	"maglev":               clusterv3.Cluster_MAGLEV,
+	"hcl":                  clusterv3.Cluster_LEAST_REQUEST,
 }
 
 // balance sets the standard fields that say how a cluster balances. Each

@@ -171,8 +171,8 @@ func (b *body) trailer(p []byte, lim Limits) (int, bool, error) {
 		if fields++; err != nil || fields > lim.Fields {
 			return 0, false, errTrailer
 		}
-		switch known(f.name(p)) {
-		case hOther, hVia, hTraceparent, hDate:
+		switch k := known(f.name(p)); {
+		case k.endToEnd(), k == hVia, k == hTraceparent, k == hDate:
 		default:
 			return 0, false, errTrailer
 		}

@@ -74,13 +74,14 @@ func (q *Response) Fields(b []byte, tell func(name, value []byte)) { q.r.tell(b,
 func (h *head) tell(b []byte, tell func(name, value []byte)) {
 	for i := range h.fields {
 		f := &h.fields[i]
-		switch f.known {
-		case hHost, hConnection, hKeepAlive, hProxyConnection, hTransferEncoding, hUpgrade, hTE, hHTTP2Settings:
-			continue
-		case hOther:
+		switch {
+		case f.known.endToEnd():
 			if h.nominated && h.isNominated(b, f.name(b)) {
 				continue
 			}
+		case f.known == hHost, f.known == hConnection, f.known == hKeepAlive, f.known == hProxyConnection,
+			f.known == hTransferEncoding, f.known == hUpgrade, f.known == hTE, f.known == hHTTP2Settings:
+			continue
 		}
 		tell(f.name(b), f.value(b))
 	}

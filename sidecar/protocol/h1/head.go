@@ -121,7 +121,20 @@ const (
 	hProxyAuthorization
 	hHTTP2Settings
 	hDate
+
+	// From here on: what sidecars tell each other (told.go). These are end to
+	// end, as what is not known is.
+	hPriority
+	hAttempt
+	hTimeout
+	hLoad
+	hLoadBin
+	hRetryAfter
+	hProxyStatus
 )
+
+// endToEnd reports that a field goes on unless Connection names it.
+func (h header) endToEnd() bool { return h == hOther || h >= hPriority }
 
 // known finds the header of a name. The length decides first, so that most
 // fields cost one switch.
@@ -157,10 +170,18 @@ func known(name []byte) header {
 		}
 		return is("connection", hConnection)
 	case 11:
+		if name[0]|0x20 == 'r' {
+			return is("retry-after", hRetryAfter)
+		}
 		return is("traceparent", hTraceparent)
+	case 12:
+		return is("proxy-status", hProxyStatus)
 	case 14:
 		if name[0]|0x20 == 'h' {
 			return is("http2-settings", hHTTP2Settings)
+		}
+		if name[0]|0x20 == 'm' {
+			return is("meshd-priority", hPriority)
 		}
 		return is("content-length", hContentLength)
 	case 15:
@@ -174,6 +195,15 @@ func known(name []byte) header {
 		return is("transfer-encoding", hTransferEncoding)
 	case 19:
 		return is("proxy-authorization", hProxyAuthorization)
+	case 21:
+		if name[0]|0x20 == 'e' {
+			return is("endpoint-load-metrics", hLoad)
+		}
+		return is("x-envoy-attempt-count", hAttempt)
+	case 25:
+		return is("endpoint-load-metrics-bin", hLoadBin)
+	case 30:
+		return is("x-envoy-expected-rq-timeout-ms", hTimeout)
 	}
 	return hOther
 }
@@ -208,6 +238,7 @@ type head struct {
 	traceparents int
 	forwarded    bool
 	expect       bool
+	told         bool // there are fields of told.go
 }
 
 func (h *head) reset() {
@@ -283,6 +314,8 @@ func (h *head) parseFields(b []byte, at int, lim Limits) (int, error) {
 					return 0, errExpectation
 				}
 				h.expect = true
+			case hPriority, hAttempt, hTimeout, hLoad, hLoadBin, hRetryAfter, hProxyStatus:
+				h.told = true
 			}
 		}
 		h.fields = append(h.fields, f)

@@ -7,12 +7,16 @@ type response struct {
 	head
 	status int
 	reason []byte
+
+	ownLoad bool // its endpoint-load-metrics is for this sidecar, not for the caller
+	load    bool // it has one, or the binary one
 }
 
 // parse reads a response head from b and returns its length, 0 if b ends
 // before the head does. The error is a Problem.
 func (r *response) parse(b []byte, lim Limits) (int, error) {
 	r.head.reset()
+	r.ownLoad, r.load = false, false
 	nl := bytes.IndexByte(b, '\n')
 	if nl < 0 {
 		if len(b) >= lim.HeadBytes {

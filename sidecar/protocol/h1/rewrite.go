@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -70,12 +71,15 @@ type hop struct {
 	via         bool
 	forwarded   resource.Forwarded
 	peer        string // the client's address, for forwarded
+	tells       bool   // tell replaces what the client says of attempts and time left
+	tell        call.Tell
 }
 
 // appendRequest appends the request head as the next hop gets it: origin-form,
 // HTTP/1.1, without what belongs to one connection (RFC 9110 section 7.6.1).
-// traceAt is where in dst the value of traceparent stands, or -1.
-func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt int) {
+// traceAt is where in out the value of traceparent stands, or -1, and told
+// what hop.tell takes.
+func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt int, told span) {
 	dst = append(dst, r.name...)
 	dst = append(dst, ' ')
 	switch {
@@ -108,6 +112,10 @@ func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt in
 		case hTE:
 			te = true
 			return false
+		case hAttempt, hTimeout:
+			return !hop.tells && (!r.nominated || !r.isNominated(b, f.name(b)))
+		case hPriority, hLoad, hLoadBin, hRetryAfter, hProxyStatus:
+			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hTraceparent:
 			return hop.traceparent == nil
 		case hForwarded:
@@ -141,7 +149,12 @@ func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt in
 		dst = append(dst, viaLine(r.http10)...)
 	}
 	dst = r.appendForwarded(dst, b, hop)
-	return append(dst, "\r\n"...), traceAt
+	told.from = len(dst)
+	if hop.tells {
+		dst = appendTell(dst, &hop.tell)
+	}
+	told.to = len(dst)
+	return append(dst, "\r\n"...), traceAt, told
 }
 
 // appendForwarded adds this hop to the forwarding header of the policy.
@@ -195,8 +208,9 @@ const (
 )
 
 // appendResponse appends the response head as the client gets it. chunked
-// says whether the content goes out chunked.
-func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool) []byte {
+// says whether the content goes out chunked; c, which is nil for interim
+// answers, what the call has to say in it.
+func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool, c *call.Call) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(r.status), 10)
 	dst = append(dst, ' ')
@@ -204,7 +218,12 @@ func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool) 
 	dst = append(dst, "\r\n"...)
 	dst = r.copyFields(dst, b, func(f *field) bool {
 		switch f.known {
-		case hOther:
+		case hLoad:
+			if r.ownLoad {
+				return false
+			}
+			return !r.nominated || !r.isNominated(b, f.name(b))
+		case hOther, hPriority, hAttempt, hTimeout, hLoadBin, hRetryAfter, hProxyStatus:
 			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hConnection, hKeepAlive, hProxyConnection, hTransferEncoding, hUpgrade:
 			return false
@@ -219,6 +238,9 @@ func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool) 
 	}
 	if via {
 		dst = append(dst, viaLine(r.http10)...)
+	}
+	if c != nil {
+		dst = r.appendSaid(dst, c)
 	}
 	switch to := r.upgradeTo(b); {
 	case r.status == 101 && to != nil:
