@@ -32,6 +32,7 @@ type assembler struct {
 	files    *objects // nil: objects come over the API only
 	registry *registry.Registry
 	cache    *cache.Cache
+	secret   []byte // of which the keys of sessions are made
 	log      *slog.Logger
 
 	current atomic.Pointer[picture]
@@ -49,9 +50,9 @@ type parsedObject struct {
 	object mesh.Object // nil: it could not be
 }
 
-func newAssembler(files *objects, reg *registry.Registry, c *cache.Cache, log *slog.Logger) *assembler {
+func newAssembler(files *objects, reg *registry.Registry, c *cache.Cache, secret []byte, log *slog.Logger) *assembler {
 	a := &assembler{
-		files: files, registry: reg, cache: c, log: log,
+		files: files, registry: reg, cache: c, secret: secret, log: log,
 		asked:    make(chan chan struct{}),
 		parsed:   map[mesh.Key]parsedObject{},
 		problems: map[string]bool{},
@@ -144,6 +145,7 @@ func (a *assembler) build() {
 	a.report(p.state.Problems())
 	a.current.Store(p)
 	a.view = newView(p.state, a.view)
+	a.view.secret = a.secret
 	a.cache.Set(a.view.cache())
 	if old != nil {
 		close(old.next)

@@ -67,6 +67,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer reg.Close()
+	secret, err := reg.Secret(ctx)
+	if err != nil {
+		return err
+	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
@@ -83,7 +87,7 @@ func Run(ctx context.Context, cfg Config) error {
 		work.Go(func() { <-ended })
 	}
 	resources := cache.New()
-	asm := newAssembler(files, reg, resources, log)
+	asm := newAssembler(files, reg, resources, secret, log)
 	work.Go(func() { asm.run(ctx) })
 
 	store := telemetry.NewStore(telemetry.Config{Logger: log, Instances: asm.counts})

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -402,4 +403,21 @@ func FuzzEntry(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The secret is one, however often it is asked for, and outlives a meshd.
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	var first []byte
+	for range 2 {
+		r := open(t, Config{DataDir: dir})
+		for range 2 {
+			s, err := r.Secret(t.Context())
+			if err != nil || len(s) != secretBytes || first != nil && !bytes.Equal(s, first) {
+				t.Errorf("got %x, %v after %x", s, err, first)
+			}
+			first = s
+		}
+		r.Close()
+	}
 }
