@@ -80,11 +80,29 @@ func TestEnvoy(t *testing.T) {
 			t.Errorf("%s: Envoy has no cluster of %s", name, b.envoy)
 		}
 	}
+	checkTreated(t, listeners["treated"])
 	for _, c := range srv.Clients() {
 		if c.Nacked > 0 {
 			t.Errorf("%s refused: %s", c.ID, c.LastNack)
 		}
 	}
+}
+
+// checkTreated: Envoy does to calls what the policy of "treated" says.
+func checkTreated(t *testing.T, addr string) {
+	t.Helper()
+	if _, err := get(t, addr, "HTTP/1.1", "X-Fault", "yes"); err == nil || !strings.HasPrefix(err.Error(), "418 ") {
+		t.Errorf("a call with a fault gives %v, want 418", err)
+	}
+	for range 31 {
+		if _, err := get(t, addr, "HTTP/1.1"); err != nil {
+			if !strings.HasPrefix(err.Error(), "429 ") {
+				t.Errorf("a call too many gives %v, want 429", err)
+			}
+			return
+		}
+	}
+	t.Error("31 calls were let through, want 30 at most")
 }
 
 // spoken is what an endpoint sees of calls over either HTTP. The one of TCP
@@ -99,6 +117,9 @@ var spoken = []struct{ name, appProtocol, overHTTP1, overHTTP2 string }{
 	{"random", "", "HTTP/1.1", "HTTP/2.0"},
 	{"weighted", "", "HTTP/1.1", "HTTP/2.0"},
 	{"plain", "", "HTTP/1.1", "HTTP/2.0"},
+	{"watched", "", "HTTP/1.1", "HTTP/2.0"},
+	{"asked", "grpc", "HTTP/2.0", "HTTP/2.0"},
+	{"treated", "", "HTTP/1.1", "HTTP/2.0"},
 }
 
 // balanced are the policies of some of them, and the policy that Envoy then says it has.
@@ -109,6 +130,12 @@ var balanced = map[string]struct{ spec, envoy string }{
 	"random":   {"balancer: random, panicThreshold: 0", "RANDOM"},
 	"weighted": {"balancer: weighted_round_robin, slowStart: {window: 1m, aggression: 2, minWeight: 0.07}, subset: 3", ""},
 	"plain":    {"balancer: least_request, slowStart: {window: 0s}", "LEAST_REQUEST"},
+	"watched": {`outlierDetection: {jitter: 1s, latencyFactor: 2, successRate: {stdevFactor: 0}},
+		healthCheck: {http: {path: /ready, host: h, http2: true, expectedStatuses: [200-299]}, unhealthyInterval: 1s}`, ""},
+	"asked": {"outlierDetection: {consecutiveFailures: 0, failurePercentage: {threshold: 0}}, healthCheck: {grpc: {service: s}, noTrafficInterval: 1h}, panicThreshold: 1", ""},
+	"treated": {`session: {cookie: s}, priority: sheddable, limits: {sharedRequests: 9}, admission: {max: 5}, healthCheck: {tcp: {}},
+		rateLimit: {requests: 2, per: 1h, burst: 30, scope: mesh}, mirror: [{service: plain, port: 80, percent: 1}, {service: nobody, port: 80}],
+		fault: {delay: {duration: 1ms, percent: 50}, abort: {httpStatus: 418, percent: 100}, headers: [{name: x-fault, regex: "y.s"}]}`, ""},
 }
 
 func findEnvoy(t *testing.T) string {
@@ -200,6 +227,10 @@ static_resources:
           stat_prefix: %s
           rds: {route_config_name: "default/%[1]s:80", config_source: {ads: {}, resource_api_version: V3}}
           http_filters:
+          - name: envoy.filters.http.fault
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}
+          - name: envoy.filters.http.local_ratelimit
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: limit}
           - name: router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
 `, s.name)
@@ -249,8 +280,9 @@ func listenersOf(t *testing.T, adminFile string, envoy *process.Process) map[str
 	return at
 }
 
-// get is the body of the answer to one call, in that version of HTTP.
-func get(t *testing.T, addr, version string) (string, error) {
+// get is the body of the answer to one call, in that version of HTTP, with
+// these headers.
+func get(t *testing.T, addr, version string, headers ...string) (string, error) {
 	tr := &http.Transport{Protocols: protocols(version == "HTTP/1.1", version == "HTTP/2.0"), DialContext: (&net.Dialer{Timeout: time.Second}).DialContext}
 	defer tr.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -258,6 +290,9 @@ func get(t *testing.T, addr, version string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr, nil)
 	if err != nil {
 		return "", err
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
