@@ -20,7 +20,7 @@ func TestReferenceExamples(t *testing.T) {
 		example, _, _ := strings.Cut(block, "```")
 		for _, o := range mustParse(t, example) {
 			kinds[o.Head().Kind] = true
-			if p, ok := o.(*TrafficPolicy); ok {
+			if p, ok := o.(*TrafficPolicy); ok && p.Name == "checkout" {
 				want := DefaultPolicy()
 				want.TraceRatio = 0.01
 				if !reflect.DeepEqual(p.Policy, want) {
