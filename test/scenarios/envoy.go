@@ -32,9 +32,10 @@ type envoySpec struct {
 	HashHeader string // maglev by it
 	Cookie     string // sessions by it
 	NoCheck    bool   // no active health checks
+	SlowStart  bool   // not where all instances are new: the weights of young ones replace the choice of two
 	NoOutlier  bool   // no outlier detection
 	Budget     int    // percent of retries; 20 if 0
-	MinRetries int    // min_retry_concurrency; 3 if 0
+	MinRetries int    // min_retry_concurrency; 10 if 0
 	Adaptive   bool   // of the inbound one: the adaptive concurrency filter
 	MaxInbound int    // of the inbound one: requests at once of the default priority; 0: no such limit
 }
@@ -77,7 +78,7 @@ func (s *scope) newEnvoys(spec meshSpec) *envoys {
 	for _, x := range []struct {
 		v         *int
 		otherwise int
-	}{{&d.Retries, 2}, {&d.Budget, 20}, {&d.MinRetries, 3}} {
+	}{{&d.Retries, 2}, {&d.Budget, 20}, {&d.MinRetries, 10}} {
 		if *x.v == 0 {
 			*x.v = x.otherwise
 		}

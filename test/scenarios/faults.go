@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 
@@ -109,6 +110,9 @@ func faultsScenario() scenario {
 		run: func(r *run) []row {
 			var rows []row
 			for _, c := range faultCases() {
+				if len(r.cases) > 0 && !slices.Contains(r.cases, c.name) {
+					continue
+				}
 				r.within(c.name, func(s *scope) { rows = append(rows, r.fault(s, c)) })
 			}
 			return rows

@@ -64,6 +64,7 @@ type run struct {
 	// length is how long the scenario's main load is; the scenario's own
 	// length times what --seconds makes of it.
 	length time.Duration
+	cases  []string           // some of the scenario's; empty: all
 	shared map[string]float64 // by the runs of a scenario, whatever the proxy
 }
 
@@ -108,7 +109,7 @@ func all(ctx context.Context, o options, stdout, stderr io.Writer) error {
 			began := time.Now()
 			fmt.Fprintf(stderr, "%s, %s\n", sc.name, proxy)
 			err := within(sc.name+", "+proxy, envoyPath(root), stderr, func(s *scope) {
-				t.Rows = append(t.Rows, sc.run(&run{s, ctx, proxy, length, shared})...)
+				t.Rows = append(t.Rows, sc.run(&run{s, ctx, proxy, length, o.cases, shared})...)
 			})
 			if ctx.Err() != nil {
 				return errors.New("interrupted")

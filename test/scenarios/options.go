@@ -13,6 +13,7 @@ import (
 // options are what the command line says.
 type options struct {
 	only    []string // scenarios; empty: all
+	cases   []string // of scenarios that have several; empty: all
 	proxies []string
 	seconds float64 // of each scenario's main load; 0: the scenario's own
 	check   bool
@@ -21,7 +22,7 @@ type options struct {
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
-	var only, proxies, bin string
+	var only, cases, proxies, bin string
 	var known []string
 	for _, s := range scenarios() {
 		known = append(known, s.name)
@@ -29,6 +30,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("scenarios", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&only, "only", "", "scenarios, some of "+strings.Join(known, ",")+" (default all)")
+	f.StringVar(&cases, "case", "", "cases of faults, such as killed,frozen (default all)")
 	f.StringVar(&proxies, "proxies", ours+","+off+","+envoy, "some of these")
 	f.Float64Var(&o.seconds, "seconds", 0, "how long each scenario's main load is, for development; 0 is what each needs")
 	f.BoolVar(&o.check, "check", false, "exit 1 if ours misses a bar")
@@ -39,6 +41,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	if only != "" {
 		o.only = strings.Split(only, ",")
+	}
+	if cases != "" {
+		o.cases = strings.Split(cases, ",")
 	}
 	o.proxies = strings.Split(proxies, ",")
 	var errs []error

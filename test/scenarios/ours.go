@@ -35,16 +35,15 @@ func merged(a, b object) object {
 // allOff turns every protection off by its name.
 func allOff() object {
 	return object{
-		"balancer":       "random",
-		"slowStart":      object{"window": "0s"},
-		"panicThreshold": 0,
-		"retry":          object{"attempts": 0},
-		"breaker":        object{"disabled": true},
-		"limits":         object{"connections": 0, "pending": 0, "requests": 0},
-		"outlier":        object{"disabled": true},
-		"hedge":          object{"disabled": true},
-		"hold":           object{"calls": 0},
-		"admission":      object{"disabled": true},
+		"balancer":         "random",
+		"slowStart":        object{"window": "0s"},
+		"panicThreshold":   0,
+		"retry":            object{"attempts": 0, "hedge": object{"disabled": true}},
+		"breaker":          object{"disabled": true},
+		"limits":           object{"connections": 0, "pending": 0, "requests": 0},
+		"hold":             object{"calls": 0},
+		"outlierDetection": object{"disabled": true},
+		"admission":        object{"disabled": true},
 	}
 }
 

@@ -26,7 +26,7 @@ func outageScenario() scenario {
 			spec := meshSpec{
 				policy: object{"timeout": object{"request": "5s"}},
 				off:    object{"retry": object{"attempts": 2, "budget": object{"ratio": 1, "minPerSecond": 1000000}}},
-				envoy:  envoySpec{Timeout: "5s"},
+				envoy:  envoySpec{Timeout: "5s", MinRetries: 3}, // the default of it
 			}
 			ch := r.chain(spec)
 			from, to := r.part(0.2), r.part(0.8)
