@@ -108,7 +108,7 @@ func all(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		for _, proxy := range o.proxies {
 			began := time.Now()
 			fmt.Fprintf(stderr, "%s, %s\n", sc.name, proxy)
-			err := within(sc.name+", "+proxy, envoyPath(root), stderr, func(s *scope) {
+			err := within(sc.name+", "+proxy, envoyPath(root), func(s *scope) {
 				t.Rows = append(t.Rows, sc.run(&run{s, ctx, proxy, length, o.cases, shared})...)
 			})
 			if ctx.Err() != nil {

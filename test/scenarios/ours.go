@@ -2,10 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/meshd/meshd/internal/testkit/process"
@@ -79,46 +75,11 @@ func (m *sidecars) policy(service string, spec object) {
 	m.apply(object{"apiVersion": "meshd.io/v1alpha1", "kind": "TrafficPolicy", "metadata": object{"name": service}, "spec": spec})
 }
 
-// unknownField is how meshd says that it has no such field.
-var unknownField = regexp.MustCompile(`spec\.([A-Za-z.]+): unknown field`)
-
-// apply gives meshd an object. A field that this meshd has not is left out: the
-// scenario then shows what the others do.
+// apply gives meshd an object.
 func (m *sidecars) apply(o object) {
-	for {
-		body, err := json.Marshal(o)
-		m.s.must(err)
-		resp, err := http.Post("http://"+m.mesh.HTTP+"/api/v1/objects", "application/yaml", strings.NewReader(string(body)))
-		m.s.must(err)
-		said, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		m.s.must(err)
-		if resp.StatusCode == http.StatusOK {
-			return
-		}
-		spec, _ := o["spec"].(object)
-		dropped := false
-		for _, found := range unknownField.FindAllStringSubmatch(string(said), -1) {
-			if without(spec, strings.Split(found[1], ".")) {
-				m.s.remark("this meshd knows no %s of a %s", found[1], o["kind"])
-				dropped = true
-			}
-		}
-		if !dropped {
-			m.s.Fatalf("apply: %s\n%s", resp.Status, said)
-		}
-	}
-}
-
-// without deletes the field at a path, and says whether it was there.
-func without(o object, path []string) bool {
-	v, ok := o[path[0]]
-	if len(path) == 1 || !ok {
-		delete(o, path[0])
-		return ok
-	}
-	below, _ := v.(object)
-	return without(below, path[1:])
+	body, err := json.Marshal(o)
+	m.s.must(err)
+	m.mesh.Apply(string(body))
 }
 
 func (m *sidecars) addr() string { return m.client.Outbound }
@@ -148,15 +109,4 @@ func (m *sidecars) restart(b *backend) { m.add(b, false) }
 func (m *sidecars) port(b *backend) string {
 	_, port, _ := strings.Cut(m.each[b].Inbound, ":")
 	return port
-}
-
-// remark is said once a run, on standard error.
-func (s *scope) remark(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.said[text] {
-		s.said[text] = true
-		fmt.Fprintf(s.progress, "  %s: %s\n", s.name, text)
-	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"testing"
@@ -15,21 +14,19 @@ import (
 type scope struct {
 	testing.TB // nil: what is not below is not called
 
-	name     string
-	progress io.Writer
-	envoy    string // its path
-	mu       sync.Mutex
-	ends     []func()
-	errs     []error
-	said     map[string]bool // remarks
+	name  string
+	envoy string // its path
+	mu    sync.Mutex
+	ends  []func()
+	errs  []error
 }
 
 // aborted is what Fatal panics with.
 type aborted struct{}
 
 // within runs f in a scope and returns what it, or the kit, found wrong.
-func within(name, envoy string, progress io.Writer, f func(*scope)) error {
-	s := &scope{name: name, envoy: envoy, progress: progress, said: map[string]bool{}}
+func within(name, envoy string, f func(*scope)) error {
+	s := &scope{name: name, envoy: envoy}
 	s.run(f)
 	return errors.Join(s.errs...)
 }
@@ -43,7 +40,7 @@ func (s *scope) run(f func(*scope)) {
 // within runs f in a scope of its own, that ends before s does; what is wrong
 // in it ends s, too.
 func (s *scope) within(name string, f func(*scope)) {
-	inner := &scope{name: s.name + ", " + name, progress: s.progress, envoy: s.envoy, said: s.said}
+	inner := &scope{name: s.name + ", " + name, envoy: s.envoy}
 	inner.run(f)
 	s.must(errors.Join(inner.errs...))
 }
