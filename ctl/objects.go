@@ -18,12 +18,14 @@ var kinds = map[string]string{
 	"service": "Service", "services": "Service", "svc": "Service",
 	"trafficpolicy": "TrafficPolicy", "trafficpolicies": "TrafficPolicy", "tp": "TrafficPolicy",
 	"endpointslice": "EndpointSlice", "endpointslices": "EndpointSlice", "eps": "EndpointSlice",
+	"httproute": "HTTPRoute", "httproutes": "HTTPRoute",
+	"grpcroute": "GRPCRoute", "grpcroutes": "GRPCRoute",
 	"instance": instanceKind, "instances": instanceKind,
 }
 
 const (
 	instanceKind  = "Instance"
-	acceptedKinds = "services, trafficpolicies, endpointslices"
+	acceptedKinds = "services, trafficpolicies, endpointslices, httproutes, grpcroutes"
 )
 
 func kindOf(arg string) (string, error) {
@@ -37,7 +39,7 @@ func completeKinds(_ *cobra.Command, args []string, _ string) ([]string, cobra.S
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return []string{"services", "trafficpolicies", "endpointslices", "instances"}, cobra.ShellCompDirectiveNoFileComp
+	return []string{"services", "trafficpolicies", "endpointslices", "httproutes", "grpcroutes", "instances"}, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (a *App) getCommand() *cobra.Command {

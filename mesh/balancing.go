@@ -71,7 +71,7 @@ type Reports struct {
 	ErrorPenalty float64
 }
 
-var balancers = []string{"peak_ewma", "least_request", "round_robin", "weighted_round_robin", "random", "ring_hash", "maglev"}
+var balancers = []string{"peak_ewma", "least_request", "round_robin", "weighted_round_robin", "random", "ring_hash", "maglev", "hcl"}
 
 const (
 	maxHashSources = 8

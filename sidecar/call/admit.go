@@ -101,8 +101,8 @@ func (c *Call) admit(now int64) Step {
 			})
 		}
 	}
-	if c.view == nil {
-		return c.refuse(Refusal{Err: stats.ErrDestinationNotFound})
+	if c.view == nil || c.view.EDSName == "" && c.Route.Unknown != 0 {
+		return c.refuse(Refusal{Err: stats.ErrDestinationNotFound, Status: c.Route.Unknown, Detail: "the route leads to a service that does not exist"})
 	}
 	v := c.view
 	if h := c.cluster.held.Load(); h != nil && h.hold.Waiting() > 0 {

@@ -118,21 +118,7 @@ func (r *Route) suits(req Request) bool {
 	return req != nil && matchHeaders(r.Headers, req) && matchQuery(r.Query, req)
 }
 
-func (r *Route) matches(path []byte) bool {
-	if r.Prefix == "/" {
-		return true
-	}
-	for i, c := range path {
-		if c == '?' {
-			path = path[:i]
-			break
-		}
-	}
-	if r.Path != "" {
-		return string(path) == r.Path
-	}
-	return len(path) >= len(r.Prefix) && string(path[:len(r.Prefix)]) == r.Prefix
-}
+func (r *Route) matches(path []byte) bool { return matchPath(&r.Route, path) }
 
 // cluster chooses one of the route's clusters by weight.
 func (r *Route) cluster() *Cluster {
