@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +94,30 @@ func (c *HTTPCheck) decodeExpected(v value) {
 		c.Expected = append(c.Expected, StatusRange{a, b})
 	})
 	slices.SortFunc(c.Expected, func(a, b StatusRange) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
+}
+
+// checkable reports where a policy asks ports by gRPC that do not speak it; they
+// are not asked.
+func (s *State) checkable(p *TrafficPolicy) {
+	if p.Policy.Check.GRPC == nil {
+		return
+	}
+	for _, t := range p.Targets {
+		svc := s.services[serviceName{p.Namespace, t.Name}]
+		if svc == nil {
+			continue // it may yet come
+		}
+		for _, port := range svc.ports {
+			speaks := svc.protocol(port)
+			if t.Port != 0 && t.Port != port || speaks == ProtocolAuto || speaks == ProtocolHTTP2 {
+				continue
+			}
+			s.problems = append(s.problems, &Error{
+				File: p.File, Line: p.Line, Object: p.Key, Field: "spec.healthCheck.grpc",
+				Problem: fmt.Sprintf("has no effect on Service %s port %d, which does not speak HTTP/2: accepted is http, tcp, or an appProtocol such as grpc", t.Name, port),
+			})
+		}
+	}
 }
 
 // isTarget reports whether s can be a request's target, with or without a query.

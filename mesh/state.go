@@ -91,6 +91,9 @@ func Build(prev *State, now time.Time, objects []Object, instances []Instance) *
 		s.addPorts(s.keep(prev, now))
 	}
 	s.attach(routes)
+	for _, p := range policies {
+		s.checkable(p)
+	}
 	return s
 }
 
