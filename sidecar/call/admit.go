@@ -68,11 +68,10 @@ func (c *Call) Begin(t *Tracer, r *Route, said *Said, owner Owner, now int64) St
 	if c.until != 0 && c.until <= now {
 		return c.refuse(Refusal{Err: stats.ErrHTTPResponseTimeout, Detail: "the deadline of the call that caused this one has passed"})
 	}
+	c.choose()
 	if r.Server {
-		c.choose()
 		return c.knock(now)
 	}
-	c.choose()
 	if said.Request != nil {
 		c.look(said.Request, now)
 	}
@@ -105,7 +104,7 @@ func (c *Call) admit(now int64) Step {
 		return c.refuse(Refusal{Err: stats.ErrDestinationNotFound, Status: c.Route.Unknown, Detail: "the route leads to a service that does not exist"})
 	}
 	v := c.view
-	if h := c.cluster.held.Load(); h != nil && h.hold.Waiting() > 0 {
+	if h := c.cluster.held.Load(); h != nil && h.hold.Waiting() > 0 && c.mayWait() {
 		return c.await(now, stats.ErrDestinationUnavailable) // behind those who have waited
 	}
 	if !v.requests.Acquire() {
@@ -128,7 +127,7 @@ func (c *Call) fault(req Request, now int64) Step {
 	if f.DelayShare > 0 && f.Delay > 0 && c.owner != nil && rand.Float64() < f.DelayShare {
 		w := newWaiter(c.owner, c.priority, 0, 0, now)
 		c.wait, c.delayed = w, true
-		time.AfterFunc(f.Delay, func() { w.owner.Resume(w) })
+		w.timer = time.AfterFunc(f.Delay, func() { w.owner.Resume(w) })
 		return Wait
 	}
 	return c.abort()
@@ -163,18 +162,23 @@ func (c *Call) Resumed(w *Waiter, now int64) Step {
 		if step := c.abort(); step != Go {
 			return step
 		}
+		if c.cluster != nil {
+			c.view = c.cluster.view.Load()
+		}
 		return c.admit(now)
 	case c.Route.Server:
 		if w.Verdict != breaker.Admitted {
+			c.queued = max(now-w.since, 0)
 			return c.shed(now, w, w.Verdict)
 		}
 		c.enter(now)
 		return Go
-	case w.Verdict != breaker.Admitted:
+	}
+	c.heldNs += max(now-w.since, 0)
+	if w.Verdict != breaker.Admitted {
 		return c.refuseHeld(w.Verdict, c.heldFor)
 	}
 	c.slot = w.slot
-	c.heldNs += now - w.since
 	c.view = c.cluster.view.Load()
 	return Go
 }
@@ -189,9 +193,11 @@ func (c *Call) unwait() {
 		return
 	}
 	c.wait = nil
-	if w.line != nil {
-		w.line.Abandon(&w.Waiter) // or it is on its way, and will be found Stale
-	}
+	if w.line == nil {
+		w.timer.Stop()
+	} else {
+		w.line.Abandon(&w.Waiter)
+	} // or it is on its way, and will be found Stale
 }
 
 // Until is when the call's answer is of no more use to who made it, on the

@@ -30,11 +30,17 @@ func (c *Call) Pick(now int64) *endpoint.Endpoint {
 	if ep := c.kept(now); ep != nil {
 		return ep
 	}
+	return c.pick(now, nil)
+}
+
+// pick is Pick for an attempt beside another one, at an endpoint that is not to
+// be chosen again; nil: beside none.
+func (c *Call) pick(now int64, beside *endpoint.Endpoint) *endpoint.Endpoint {
 	for range 4 {
 		ep, forced := c.view.picker.Pick(balancer.Info{
 			Tried: c.tried[:c.attempts], Now: now, Active: c.view.requests.InUse(), Hash: c.hash, Hashed: c.hashed,
 		})
-		if ep == nil {
+		if ep == nil || beside != nil && ep.State == beside.State {
 			return nil
 		}
 		t, ok := ep.Breaker.Allow()
@@ -73,8 +79,9 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 	}
 	c.Answered()
 	c.picked = false
-	c.measure(now)
+	c.measure(now, latency)
 	c.log.end(c, now, status, errType)
+	c.log.tries[c.nth].answered = c.began + latency
 	ep := c.ep
 	if shed(status) {
 		ep.Load.Shed(now, 0)

@@ -114,7 +114,9 @@ func (c *Call) knock(now int64) Step {
 		return Go
 	}
 	w := newWaiter(c.owner, c.priority, c.cohort(), c.until, now)
-	w.line = &g.line
+	if w.line = &g.line; c.owner == nil {
+		return c.shed(now, w, breaker.ShedFull)
+	}
 	v, list := g.gate.Enter(now, &w.Waiter)
 	resume(list)
 	switch v {
@@ -132,7 +134,7 @@ func (c *Call) knock(now int64) Step {
 // enter is due when the Gateway has let the call in.
 func (c *Call) enter(now int64) {
 	c.entered, c.inside = now, true
-	c.queued = now - c.Start
+	c.queued = max(now-c.Start, 0) // clocks of several goroutines may differ a little
 	if g := c.Route.Gate; g.measured(now) {
 		c.gauged, c.met = true, g.gauge.Begin()
 	}

@@ -2,6 +2,8 @@ package call
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"math/bits"
 	"net/netip"
 
@@ -26,24 +28,32 @@ type Request interface {
 
 // HashOf is the hash of a call, by the route's policies in their order
 // (envoy.config.route.v3.RouteAction.HashPolicy); false if nothing of what
-// they name is there. missing is the first policy whose cookie the caller is to
-// be given, since it has sent none; nil if none is.
-func (r *Route) HashOf(in Request) (hash uint64, hashed bool, missing *resource.HashPolicy) {
+// they name is there. made is the policy whose cookie the caller is to be given,
+// with a value that counts already as if it had been sent, since it was not; nil
+// if none is. Of several such policies only the first makes one: a call is
+// where it belongs from its first answer on.
+func (r *Route) HashOf(in Request) (hash uint64, hashed bool, made *resource.HashPolicy, value string) {
+	generated := false
 	for i := range r.Hash {
 		p := &r.Hash[i]
 		h, ok := hashOf(p, in)
-		switch {
-		case ok:
+		if p.Generate && !generated {
+			if generated = true; !ok {
+				var b [16]byte
+				_, _ = rand.Read(b[:])
+				made, value = p, hex.EncodeToString(b[:])
+				h, ok = xxhash.Sum64String(value), true
+			}
+		}
+		if ok {
 			// As in Envoy: the order of the policies counts.
 			hash, hashed = bits.RotateLeft64(hash, 1)^h, true
 			if p.Terminal {
-				return hash, hashed, missing
+				break
 			}
-		case p.Generate && missing == nil:
-			missing = p
 		}
 	}
-	return hash, hashed, missing
+	return hash, hashed, made, value
 }
 
 func hashOf(p *resource.HashPolicy, in Request) (uint64, bool) {
@@ -64,10 +74,6 @@ func hashOf(p *resource.HashPolicy, in Request) (uint64, bool) {
 	}
 	return xxhash.Sum64(v), v != nil
 }
-
-// HashValue is the hash of a cookie that a protocol has made up for a policy:
-// what HashOf gives once the caller sends it.
-func HashValue(value []byte) uint64 { return xxhash.Sum64(value) }
 
 // cookie is the value of the first cookie of that name (RFC 6265 section 5.4),
 // without quotes; nil if there is none.

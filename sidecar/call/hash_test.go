@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -33,7 +35,7 @@ func TestHashOf(t *testing.T) {
 		target:  "/x?q=1&r&user=bob%20x&user=2#user=3", source: "10.0.0.1",
 	}
 	one := func(p resource.HashPolicy) uint64 {
-		h, ok, _ := (&Route{Route: resource.Route{Hash: []resource.HashPolicy{p}}}).HashOf(in)
+		h, ok, _, _ := (&Route{Route: resource.Route{Hash: []resource.HashPolicy{p}}}).HashOf(in)
 		if !ok {
 			return 0
 		}
@@ -48,7 +50,7 @@ func TestHashOf(t *testing.T) {
 		{resource.HashPolicy{Cookie: "b"}, "2"}, {resource.HashPolicy{Query: "user"}, "bob%20x"},
 		{resource.HashPolicy{Query: "r"}, ""},
 	} {
-		if got := one(c.policy); got != HashValue([]byte(c.value)) {
+		if got := one(c.policy); got != xxhash.Sum64String(c.value) {
 			t.Errorf("%+v: not the hash of %q", c.policy, c.value)
 		}
 	}
@@ -71,7 +73,8 @@ func TestHashPoliciesCombine(t *testing.T) {
 	made := resource.HashPolicy{Cookie: "s", Generate: true, CookieTTL: time.Hour}
 	in := request{headers: map[string]string{"a": "1", "b": "2"}}
 	hash := func(p ...resource.HashPolicy) (uint64, bool, *resource.HashPolicy) {
-		return (&Route{Route: resource.Route{Hash: p}}).HashOf(in)
+		h, ok, made, _ := (&Route{Route: resource.Route{Hash: p}}).HashOf(in)
+		return h, ok, made
 	}
 	ab, _, _ := hash(a, b)
 	ba, _, _ := hash(b, a)
@@ -91,7 +94,7 @@ func TestHashPoliciesCombine(t *testing.T) {
 	if _, ok, _ := hash(none); ok {
 		t.Error("nothing was hashed")
 	}
-	if _, ok, p := hash(made, none); ok || p == nil || p.Cookie != "s" {
+	if _, ok, p := hash(made, none); !ok || p == nil || p.Cookie != "s" {
 		t.Errorf("hashed %v, to be made %+v", ok, p)
 	}
 	if _, _, p := hash(last, made); p != nil {
@@ -99,6 +102,31 @@ func TestHashPoliciesCombine(t *testing.T) {
 	}
 	if (&Route{}).Looks() {
 		t.Error("a route without policies looks at requests")
+	}
+}
+
+// The hash of a call that gets a cookie is the one that it has when it brings
+// the cookie back, whatever stands around the policy.
+func TestGeneratedCookieHashesAlike(t *testing.T) {
+	a, b, none := resource.HashPolicy{Header: "a"}, resource.HashPolicy{Header: "b"}, resource.HashPolicy{Header: "none"}
+	made := resource.HashPolicy{Cookie: "s", Generate: true}
+	second := resource.HashPolicy{Cookie: "s2", Generate: true}
+	last := made
+	last.Terminal = true
+	for i, policies := range [][]resource.HashPolicy{
+		{made}, {a, made}, {made, b}, {a, made, b}, {none, made, b}, {a, last, b}, {last, b}, {made, second}, {a, made, second, b},
+	} {
+		r := &Route{Route: resource.Route{Hash: policies}}
+		in := request{headers: map[string]string{"a": "1", "b": "2"}}
+		first, ok, gen, value := r.HashOf(in)
+		if !ok || gen == nil || gen.Cookie != "s" || value == "" {
+			t.Fatalf("%d: %v %+v %q", i, ok, gen, value)
+		}
+		in.headers["cookie"] = "x=y; s=" + value
+		again, _, gen, _ := r.HashOf(in)
+		if again != first || gen != nil {
+			t.Errorf("%d: %x, then %x; made again: %+v", i, first, again, gen)
+		}
 	}
 }
 

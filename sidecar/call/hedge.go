@@ -36,7 +36,7 @@ func (c *Call) HedgeAfter(now int64) time.Duration {
 // Hedge starts the hedge, if the budget pays for it and there is another
 // endpoint: nil if not.
 func (c *Call) Hedge(now int64) *endpoint.Endpoint {
-	if !c.picked || !c.waiting || c.beside.picked || c.attempts >= maxAttempts {
+	if !c.picked || !c.waiting || c.hedged || c.attempts >= maxAttempts {
 		return nil
 	}
 	if !c.Route.hedge.Allow(c.view.budget) {
@@ -45,12 +45,8 @@ func (c *Call) Hedge(now int64) *endpoint.Endpoint {
 	}
 	first := c.attempt
 	context := c.Context
-	ep := c.Pick(now)
-	if ep == nil || ep.State == first.ep.State {
-		if ep != nil {
-			c.Cancel(now)
-		}
-		c.attempt, c.Context = first, context
+	ep := c.pick(now, first.ep)
+	if ep == nil {
 		return nil
 	}
 	c.hedged = true
@@ -76,7 +72,7 @@ func (c *Call) Hedging() bool { return c.beside.picked }
 func (c *Call) HedgeWon(now int64) {
 	// What was waited for is as slow as it was waited for, at least.
 	c.ep.Load.Observe(now, time.Duration(now-c.began), false)
-	c.measure(now)
+	c.measure(now, now-c.began)
 	c.Cancel(now)
 	c.attempt, c.beside = c.beside, attempt{}
 	if c.attempt.context.Valid() {
@@ -125,19 +121,18 @@ func (c *Call) Unhedge(now int64) {
 
 // aside does something to the hedge.
 func (c *Call) aside(do func()) {
-	context, measured := c.Context, c.measured
-	c.measured = false // that is about the first attempt
+	context := c.Context
 	c.attempt, c.beside = c.beside, c.attempt
 	do()
 	c.attempt, c.beside = c.beside, attempt{}
-	c.Context, c.measured = context, measured
+	c.Context = context
 }
 
-// measure tells the live quantile what the first attempt took.
-func (c *Call) measure(now int64) {
-	if c.measured {
+// measure tells the live quantile, once, what the first attempt took.
+func (c *Call) measure(now, latency int64) {
+	if c.measured && c.nth == 0 {
 		c.measured = false
-		c.Route.hedge.Done(now, now-c.began)
+		c.Route.hedge.Done(now, latency)
 	}
 }
 

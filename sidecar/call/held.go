@@ -10,9 +10,10 @@ import (
 )
 
 // A held is the line of a cluster's calls that no endpoint can take yet
-// (resource.Hold). When endpoints come, a few calls go at once and two more for
+// (resource.Hold). When endpoints come, a few calls go at once, and two more for
 // each that ends well: an instance that has just started is not buried under
-// what waited for it.
+// what waited for it. Calls may last for hours, or all end badly: so one more an
+// endpoint goes at each look at the line, 50 a second.
 type held struct {
 	cluster *Cluster
 	hold    *breaker.Hold
@@ -27,22 +28,25 @@ func newHeld(c *Cluster) *held {
 	h.line = line{queue: h.hold, now: c.Now, poll: 20 * time.Millisecond, unwanted: func(w *Waiter) {
 		w.slot.Release()
 		h.letGo(1) // another may have what it was given
-	}}
+	}, looked: func() { h.letGo(c.view.Load().set.Len()) }}
 	return h
 }
 
 // letGo lets up to n calls go on, as far as the cluster's limit has room.
 func (h *held) letGo(n int) {
-	for ; n > 0 && h.hold.Waiting() > 0; n-- {
+	for n > 0 && h.hold.Waiting() > 0 {
 		v := h.cluster.view.Load()
 		if v.set.Len() == 0 || !v.requests.Acquire() {
 			return
 		}
 		list := h.hold.Release(h.cluster.Now())
 		if list == nil {
+			// Whoever comes now may have found the place that we had taken
+			// missing, so look again.
 			v.requests.Release()
-			return
+			continue
 		}
+		n--
 		list.Owner.(*Waiter).slot = v.requests
 		resume(list)
 	}
@@ -70,12 +74,15 @@ func (c *Cluster) holding() *held {
 
 // await puts the call in its cluster's line, or refuses it with e.
 func (c *Call) await(now int64, e stats.ErrorType) Step {
-	cfg := c.view.Hold
-	if cfg.Calls == 0 || cfg.Wait <= 0 || c.owner == nil {
+	if !c.mayWait() {
 		return c.refuse(Refusal{Err: e})
 	}
+	cfg := &c.view.Hold
 	h := c.cluster.holding()
 	h.hold.Set(int(cfg.Calls), cfg.Wait)
+	if h.hold.Waiting() >= int64(cfg.Calls) {
+		h.letGo(1) // who comes while all places are taken, and endpoints are there, makes one free
+	}
 	w := newWaiter(c.owner, c.priority, c.cohort(), c.until, now)
 	w.line = &h.line
 	v, list := h.hold.Enter(now, &w.Waiter)
@@ -116,6 +123,12 @@ func (c *Call) NoEndpoint(now int64) Step {
 		return c.await(now, stats.ErrDestinationUnavailable)
 	}
 	return c.refuse(Refusal{Err: stats.ErrDestinationUnavailable})
+}
+
+// mayWait reports whether the call's cluster holds calls, and the call can be held.
+func (c *Call) mayWait() bool {
+	h := &c.view.Hold
+	return h.Calls > 0 && h.Wait > 0 && c.owner != nil
 }
 
 // scaled reports whether a cluster at its limit is about to get more endpoints.

@@ -9,7 +9,8 @@ import (
 
 // An Owner has calls that may have to wait. Resume is called on a goroutine of
 // its own with no lock held, once for each Begin, NoEndpoint or Resumed that
-// said Wait, at some time, be the call over or not. The owner takes its lock,
+// said Wait, and at most once where the call ends before: it may be on its way
+// then, and come when the call is long over. The owner takes its lock,
 // gives w to Resumed of the call that it may be for, and does what that says.
 type Owner interface {
 	Resume(w *Waiter)
@@ -25,6 +26,7 @@ type Waiter struct {
 	owner Owner
 	line  *line          // nil: a delay that ends by itself
 	slot  *breaker.Limit // what a hold has taken for the call that it lets go
+	timer *time.Timer    // of the delay
 	since int64          // ns
 }
 
@@ -40,6 +42,8 @@ type line struct {
 	now func() int64
 	// unwanted gives back what a call was let go with that nobody resumes.
 	unwanted func(w *Waiter)
+	// looked is called at each look; may be nil.
+	looked func()
 	// poll bounds the time between two looks: who comes later may have to
 	// leave earlier.
 	poll time.Duration
@@ -75,6 +79,9 @@ func (l *line) expire() {
 	}
 	l.mu.Unlock()
 	resume(list)
+	if l.looked != nil {
+		l.looked()
+	}
 }
 
 // resume wakes the calls of a list, each by a goroutine, since their owners'

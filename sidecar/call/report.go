@@ -75,15 +75,18 @@ func parseOwn(v []byte) (inflight, queue int64, ok bool) {
 		inflight = inflight*10 + int64(b-'0')
 	}
 	scale := int64(0) // of the next digit after the point
+	fine := false     // what follows is less than 1 ns
 	for _, b := range rest {
 		switch {
-		case b == '.' && scale == 0:
+		case b == '.' && scale == 0 && !fine:
 			scale = 100_000
 		case b < '0' || b > '9':
 			return 0, 0, false
+		case fine:
 		case scale > 0:
 			queue += int64(b-'0') * scale
-			scale = max(scale/10, 1)
+			scale /= 10
+			fine = scale == 0
 		case queue > 1e15:
 			return 0, 0, false
 		default:

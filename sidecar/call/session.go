@@ -2,10 +2,8 @@ package call
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -24,16 +22,7 @@ type session struct {
 func (c *Call) look(req Request, now int64) {
 	r := c.Route
 	if len(r.Hash) > 0 {
-		h, ok, missing := r.HashOf(req)
-		if missing != nil {
-			var b [16]byte
-			_, _ = rand.Read(b[:])
-			c.generate, c.value = missing, hex.EncodeToString(b[:])
-			if !ok || !missing.Terminal {
-				h, ok = h^HashValue([]byte(c.value)), true
-			}
-		}
-		c.hash, c.hashed = h, ok
+		c.hash, c.hashed, c.generate, c.value = r.HashOf(req)
 	}
 	if s := &r.Session; s.Cookie != "" {
 		if v := cookie(req.Header("cookie"), s.Cookie); v != nil {
@@ -44,6 +33,9 @@ func (c *Call) look(req Request, now int64) {
 
 // macLen is the part of the HMAC that a cookie holds: 128 bits.
 const macLen = 16
+
+// maxSession bounds the cookies that are looked into.
+const maxSession = 700
 
 // sessionValue is base64url(HMAC-SHA-256 of the name, the first 128 bits; then
 // the name).
@@ -56,9 +48,12 @@ func sessionValue(s *resource.Session, id string) string {
 // instanceOf is the instance that a cookie names; empty if nobody of the mesh
 // has made it.
 func instanceOf(s *resource.Session, value []byte) string {
+	if len(value) > maxSession {
+		return ""
+	}
 	b := make([]byte, base64.RawURLEncoding.DecodedLen(len(value)))
 	n, err := base64.RawURLEncoding.Decode(b, value)
-	if err != nil || n <= macLen || n > 512 {
+	if err != nil || n <= macLen {
 		return ""
 	}
 	mac := hmac.New(sha256.New, []byte(s.Key))

@@ -41,9 +41,11 @@ func NewJoins() *Joins {
 // at a time it is what harms none of them: the latest deadline, the highest
 // priority, the fewest attempts.
 type Joined struct {
-	calls    int // guarded by the shard's mu, like the next three
+	calls    int // guarded by the shard's mu, like the next five
 	until    int64
-	priority breaker.Priority
+	priority breaker.Priority // of those calls that say one
+	said     bool             // some do
+	unsaid   bool             // some do not
 	attempts int
 	// retried counts the attempts of the calls out of here that failed in the
 	// end: whoever made the inbound call need not try it again.
@@ -62,29 +64,45 @@ func (j *Joins) put(trace [16]byte, c *Call) *Joined {
 		if len(s.of) >= maxJoins {
 			return nil
 		}
-		e = &Joined{until: c.until, priority: c.priority, attempts: c.earlier}
+		e = &Joined{until: c.until, priority: breaker.Sheddable, attempts: c.earlier}
 		s.of[trace] = e
 		j.n.Add(1)
 	} else {
 		if c.until == 0 || e.until != 0 && c.until > e.until {
 			e.until = c.until
 		}
-		e.priority = max(e.priority, c.priority)
 		e.attempts = min(e.attempts, c.earlier)
+	}
+	if c.ownPriority {
+		e.said, e.priority = true, max(e.priority, c.priority)
+	} else {
+		e.unsaid = true
 	}
 	e.calls++
 	return e
 }
 
-// get is what the trace of an outbound call says; nil if nothing.
-func (j *Joins) get(trace [16]byte) (e *Joined, until int64, p breaker.Priority, attempts int) {
+// take gives an outbound call what its trace says.
+func (j *Joins) take(trace [16]byte, c *Call) {
 	s := j.shard(&trace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e = s.of[trace]; e != nil {
-		until, p, attempts = e.until, e.priority, e.attempts
+	e := s.of[trace]
+	if e == nil {
+		return
 	}
-	return e, until, p, attempts
+	c.joined = e
+	if e.until != 0 && (c.until == 0 || e.until < c.until) {
+		c.until = e.until
+	}
+	c.earlier = max(c.earlier, e.attempts)
+	if e.said && !c.ownPriority {
+		if e.unsaid {
+			c.priority = max(c.priority, e.priority)
+		} else {
+			c.priority = e.priority
+		}
+	}
 }
 
 func (j *Joins) remove(trace [16]byte, e *Joined) {
@@ -109,18 +127,7 @@ func (c *Call) join(said *Said) {
 			}
 		}
 	case said.HasParent && j.n.Load() > 0:
-		e, until, p, attempts := j.get(said.Parent.TraceID)
-		if e == nil {
-			return
-		}
-		c.joined = e
-		if until != 0 && (c.until == 0 || until < c.until) {
-			c.until = until
-		}
-		c.earlier = max(c.earlier, attempts)
-		if !c.ownPriority {
-			c.priority = p
-		}
+		j.take(said.Parent.TraceID, c)
 	}
 }
 

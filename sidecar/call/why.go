@@ -21,16 +21,18 @@ type decisions struct {
 }
 
 type try struct {
-	ep     *endpoint.Endpoint
-	began  int64
-	ended  int64
-	cost   float64 // of the endpoint when it was chosen
-	status int
-	err    stats.ErrorType
-	reason stats.RetryReason
-	again  bool // it was a retry, for reason
-	hedge  bool
-	turned bool
+	ep    *endpoint.Endpoint
+	began int64
+	ended int64
+	cost  float64 // of the endpoint when it was chosen
+	// answered is when the head of its answer came, or the error instead of it.
+	answered int64
+	status   int
+	err      stats.ErrorType
+	reason   stats.RetryReason
+	again    bool // it was a retry, for reason
+	hedge    bool
+	turned   bool
 }
 
 // Notes that a call may have once each.
@@ -189,7 +191,7 @@ func (t *Tracer) keep(c *Call, now int64, status int, e stats.ErrorType) {
 	case e == stats.ErrClientClosed && c.span == nil:
 		return
 	case e != stats.ErrNone || failure(status):
-	case c.slow(now):
+	case c.slow():
 		kind = 1
 	case c.span != nil:
 		kind = 2
@@ -202,9 +204,13 @@ func (t *Tracer) keep(c *Call, now int64, status int, e stats.ErrorType) {
 }
 
 // slow is a call that took four times as long as nearly all others.
-func (c *Call) slow(now int64) bool {
+func (c *Call) slow() bool {
 	const least = int64(5 * time.Millisecond)
-	took := now - c.Start
+	if c.attempts == 0 {
+		return false
+	}
+	// An answer may be a gigabyte, or a stream: how long its head took counts.
+	took := c.log.tries[c.nth].answered - c.Start
 	if h := c.Route.hedge; h != nil && took > least {
 		usual := h.Delay()
 		return usual > 0 && took > 4*usual
