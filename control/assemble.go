@@ -32,6 +32,7 @@ type assembler struct {
 	files    *objects // nil: objects come over the API only
 	registry *registry.Registry
 	cache    *cache.Cache
+	shares   *shares
 	secret   []byte // of which the keys of sessions are made
 	log      *slog.Logger
 
@@ -50,9 +51,9 @@ type parsedObject struct {
 	object mesh.Object // nil: it could not be
 }
 
-func newAssembler(files *objects, reg *registry.Registry, c *cache.Cache, secret []byte, log *slog.Logger) *assembler {
+func newAssembler(files *objects, reg *registry.Registry, c *cache.Cache, s *shares, secret []byte, log *slog.Logger) *assembler {
 	a := &assembler{
-		files: files, registry: reg, cache: c, secret: secret, log: log,
+		files: files, registry: reg, cache: c, shares: s, secret: secret, log: log,
 		asked:    make(chan chan struct{}),
 		parsed:   map[mesh.Key]parsedObject{},
 		problems: map[string]bool{},
@@ -146,7 +147,7 @@ func (a *assembler) build() {
 	a.current.Store(p)
 	a.view = newView(p.state, a.view)
 	a.view.secret = a.secret
-	a.cache.Set(a.view.cache())
+	a.cache.Set(a.shares.over(a.view.cache()))
 	if old != nil {
 		close(old.next)
 	}

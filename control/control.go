@@ -87,11 +87,16 @@ func Run(ctx context.Context, cfg Config) error {
 		work.Go(func() { <-ended })
 	}
 	resources := cache.New()
-	asm := newAssembler(files, reg, resources, secret, log)
+	divider := &shares{cache: resources, log: log}
+	asm := newAssembler(files, reg, resources, divider, secret, log)
 	work.Go(func() { asm.run(ctx) })
 
 	store := telemetry.NewStore(telemetry.Config{Logger: log, Instances: asm.counts})
 	work.Go(func() { store.Run(ctx) })
+	divider.limits, divider.follow, divider.demands = asm.limits(), store.Follow, store.Demands
+	notice := reg.Notice()
+	divider.notice, divider.others = notice.Tell, notice.Others
+	work.Go(func() { divider.run(ctx, returning(reg)) })
 	page, err := dashboard.New(dashboard.Config{
 		Store:  store,
 		Logger: log,

@@ -12,6 +12,7 @@ const (
 	instancePrefix = root + "instances/" // NAMESPACE/SERVICE/ID
 	objectPrefix   = root + "objects/"   // KIND/NAMESPACE/NAME
 	scalePrefix    = root + "scale/"     // NAMESPACE/SERVICE
+	noticePrefix   = root + "notices/"   // of a meshd, by a name made up when it starts
 )
 
 func instanceKey(namespace, service, id string) string {

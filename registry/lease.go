@@ -11,7 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// A Registration keeps one instance in the registry for as long as its
+// A Registration keeps one key in the registry, an instance's for as long as its
 // sidecar's stream lives: it owns a lease, keeps it alive, and puts the
 // instance back when etcd lost it.
 //
@@ -46,21 +46,28 @@ func (r *Registry) Register(in Instance) (*Registration, error) {
 	if err := in.Validate(); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	g := &Registration{
-		r:        r,
-		key:      instanceKey(in.Namespace, in.Service, in.ID),
-		placed:   make(chan struct{}),
-		released: make(chan struct{}),
-		pokes:    make(chan struct{}, 1),
-		since:    r.since(in),
-	}
-	in.Since = g.since
-	g.ready = r.ready(in)
-	in.ReadySince = g.ready
+	g := r.registration(instanceKey(in.Namespace, in.Service, in.ID))
+	g.since, g.ready = r.since(in), r.ready(in)
+	in.Since, in.ReadySince = g.since, g.ready
 	var err error
 	if g.value, err = encodeInstance(in); err != nil {
 		return nil, err
 	}
+	return r.keep(g)
+}
+
+func (r *Registry) registration(key string) *Registration {
+	return &Registration{
+		r:        r,
+		key:      key,
+		placed:   make(chan struct{}),
+		released: make(chan struct{}),
+		pokes:    make(chan struct{}, 1),
+	}
+}
+
+// keep starts g.
+func (r *Registry) keep(g *Registration) (*Registration, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
@@ -234,8 +241,9 @@ func (g *Registration) hold(takeOver bool, back *backoff, placed func()) (client
 func (g *Registration) inPlace() bool {
 	g.r.picture.mu.Lock()
 	defer g.r.picture.mu.Unlock()
-	_, ok := g.r.picture.instances[g.key]
-	return ok
+	_, instance := g.r.picture.instances[g.key]
+	_, notice := g.r.picture.notices[g.key]
+	return instance || notice
 }
 
 func (g *Registration) grant(ctx context.Context) (clientv3.LeaseID, error) {

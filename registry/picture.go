@@ -43,6 +43,7 @@ type picture struct {
 	instances map[string]Instance
 	objects   map[string]Object
 	scales    map[string]Scale
+	notices   map[string][]byte
 }
 
 func (p *picture) init() {
@@ -55,6 +56,7 @@ func (p *picture) clear() {
 	p.instances = map[string]Instance{}
 	p.objects = map[string]Object{}
 	p.scales = map[string]Scale{}
+	p.notices = map[string][]byte{}
 }
 
 // Changed returns the channel that holds a token after each change, or after
@@ -92,7 +94,7 @@ func (p *picture) replace(kvs []*mvccpb.KeyValue, rev int64) (skipped []error) {
 			skipped = append(skipped, err)
 		}
 	}
-	p.notify(rev)
+	p.notify(rev, true)
 	return skipped
 }
 
@@ -101,12 +103,15 @@ func (p *picture) replace(kvs []*mvccpb.KeyValue, rev int64) (skipped []error) {
 func (p *picture) apply(events []*clientv3.Event) (skipped []error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	news := false
 	for _, ev := range events {
 		key := string(ev.Kv.Key)
+		news = news || !strings.HasPrefix(key, noticePrefix)
 		if ev.Type == clientv3.EventTypeDelete {
 			delete(p.instances, key)
 			delete(p.objects, key)
 			delete(p.scales, key)
+			delete(p.notices, key)
 			continue
 		}
 		if err := p.set(key, ev.Kv.Value); err != nil {
@@ -114,16 +119,20 @@ func (p *picture) apply(events []*clientv3.Event) (skipped []error) {
 		}
 	}
 	if len(events) > 0 {
-		p.notify(events[len(events)-1].Kv.ModRevision)
+		p.notify(events[len(events)-1].Kv.ModRevision, news)
 	}
 	return skipped
 }
 
-// notify says that the maps are at rev. p.mu is held.
-func (p *picture) notify(rev int64) {
+// notify says that the maps are at rev, and whether a Snapshot has changed.
+// p.mu is held.
+func (p *picture) notify(rev int64, news bool) {
 	p.rev = rev
 	close(p.moved)
 	p.moved = make(chan struct{})
+	if !news {
+		return
+	}
 	select {
 	case p.changed <- struct{}{}:
 	default:
@@ -173,6 +182,8 @@ func (p *picture) set(key string, value []byte) error {
 			return fmt.Errorf("key %s: %w", key, err)
 		}
 		p.scales[key] = Scale{Namespace: parts[0], Service: parts[1], Replicas: v.Replicas}
+	case strings.HasPrefix(key, noticePrefix):
+		p.notices[key] = value
 	default:
 		return fmt.Errorf("key %q is none that this version knows", key)
 	}
