@@ -1,7 +1,6 @@
 package h1
 
 import (
-	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -89,7 +88,7 @@ func (s *session) responseHead(u *upstream) bool {
 	if r.status < 200 && r.status != 101 {
 		if !s.http10 {
 			b := buffers.Get().(*buffer)
-			ok := s.send(r.appendResponse(b[:0], u.in, endKeep, false, false))
+			ok := s.send(r.appendResponse(b[:0], u.in, endKeep, false, false, nil))
 			buffers.Put(b)
 			if !ok {
 				return true
@@ -105,10 +104,22 @@ func (s *session) responseHead(u *upstream) bool {
 	now := s.srv.now()
 	latency := now - s.call.Began()
 	s.call.Answered()
-	if r.status == 429 || r.status == 503 {
-		s.shed(r, u.in, now)
+	final := false
+	if r.told {
+		_, final = s.hear(r, u.in, now)
 	}
-	if reason, ok := stats.RetryStatus(r.status); ok {
+	reason, ok := stats.RetryStatus(r.status)
+	if ok && s.hedge.up != nil {
+		s.call.Done(now, r.status, stats.ErrNone, latency)
+		s.discard(u, r, n, now)
+		s.failOver(now, stats.ErrNone)
+		return true
+	}
+	s.unhedge(now)
+	if final {
+		s.call.Final()
+	}
+	if ok {
 		if d, again := s.call.Retry(now, reason, s.replayable()); again {
 			s.call.Done(now, r.status, stats.ErrNone, latency)
 			s.discard(u, r, n, now)
@@ -118,17 +129,6 @@ func (s *session) responseHead(u *upstream) bool {
 	}
 	s.commit(u, r, n, now, latency)
 	return true
-}
-
-// shed takes note of an endpoint that asks to be left alone for a while.
-func (s *session) shed(r *response, in []byte, now int64) {
-	for i := range r.fields {
-		if f := &r.fields[i]; f.known == hOther && equalFold(f.name(in), "retry-after") {
-			if n, ok := parseLength(f.value(in)); ok {
-				s.call.Shed(now, call.RetryAfter(n))
-			}
-		}
-	}
 }
 
 // discard ends an attempt whose answer is not wanted. The connection survives
@@ -170,7 +170,7 @@ func (s *session) commit(u *upstream, r *response, n int, now, latency int64) {
 	s.resp.end = s.ending()
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
-	out := r.appendResponse(buf[:0], u.in, s.resp.end, chunked, s.call.Route.Via)
+	out := r.appendResponse(buf[:0], u.in, s.resp.end, chunked, s.call.Route.Via, &s.call)
 	u.used(n)
 	if !s.resp.decode && !s.resp.body.done() && len(u.in) > 0 && len(out)+len(u.in) <= cap(out) {
 		k, err := take(&s.resp.body, u.in, s.srv.Limits)
@@ -182,6 +182,9 @@ func (s *session) commit(u *upstream, r *response, n int, now, latency int64) {
 			}
 			return
 		}
+	}
+	if b := &s.resp.body; !b.done() && (b.kind == bodyChunked || b.kind == bodyUntilClose) {
+		s.call.Streaming(now)
 	}
 	if s.send(out) && s.resp.body.done() {
 		s.answered()
@@ -252,6 +255,7 @@ func (s *session) answered() {
 func (s *session) requestRead() {
 	s.reqDone = true
 	s.down.settle()
+	s.mirror()
 	if s.resp.phase == rsDone {
 		s.finish(s.srv.now(), true)
 	}

@@ -67,7 +67,7 @@ func (s *session) connect(ep *endpoint.Endpoint, now int64, fresh bool) {
 
 func (s *session) dial(ep *endpoint.Endpoint) {
 	seq, timeout := s.seq, s.call.ConnectTimeout()
-	s.srv.work.Go(func() { s.srv.dial(s, seq, ep, timeout) })
+	s.srv.work.Go(func() { s.srv.dial(s, seq, ep, timeout, false) })
 }
 
 // waiter makes what a pool calls when our turn has come.
@@ -116,6 +116,7 @@ func (s *session) attach(u *upstream, now int64) {
 	if s.call.Sampled() {
 		s.call.Context.AppendTraceparent(s.sent[s.traceAt:s.traceAt])
 	}
+	s.retell(now)
 	s.offered = true
 	if err := u.send(s.sent); err != nil {
 		u.Readable = true // the reason, or an early answer, may be there to read
@@ -124,6 +125,8 @@ func (s *session) attach(u *upstream, now int64) {
 	s.watchUp(u)
 	if s.reqDone {
 		s.down.settle()
+		s.mirror()
+		s.hedgeLater(now)
 	}
 }
 
@@ -138,7 +141,7 @@ func (s *session) watchUp(u *upstream) {
 		_ = u.Raw.Write(func(uintptr) bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if s.up != u || u.Dead() {
+			if s.up != u && s.hedge.up != u || u.Dead() {
 				return true
 			}
 			if u.flush() != nil {
@@ -224,11 +227,18 @@ func (s *session) upBroken() {
 
 // attemptFailed ends the attempt without an answer, and tries again or gives up.
 func (s *session) attemptFailed(now int64, e stats.ErrorType, reason stats.RetryReason, again bool) {
+	ours := e == stats.ErrConnectionLimitReached || e == stats.ErrHTTPResponseTimeout && s.starved()
 	s.closeUp()
 	s.seq++
-	if e == stats.ErrConnectionLimitReached {
-		s.call.Cancel(now) // our own limit says nothing about the endpoint
-	} else {
+	if ours {
+		s.call.Cancel(now) // it says nothing about the endpoint
+	}
+	if s.hedge.up != nil && (again || e != stats.ErrHTTPResponseTimeout) {
+		s.failOver(now, e)
+		return
+	}
+	s.unhedge(now)
+	if !ours {
 		s.call.Done(now, 0, e, now-s.call.Began())
 	}
 	if again {
@@ -271,6 +281,7 @@ func (s *session) endCall(status int, e stats.ErrorType) {
 	s.seq++
 	now := s.srv.now()
 	s.closeUp()
+	s.unhedge(now)
 	if !s.inCall {
 		return
 	}

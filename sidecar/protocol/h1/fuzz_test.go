@@ -170,7 +170,7 @@ func checkRewritten(t *testing.T, r *request, data []byte, n int, hop *hop) {
 	if r.method == mConnect || len(r.authority) == 0 {
 		return // goes on as bytes, or nowhere
 	}
-	out, at := r.appendRequest(nil, data, hop)
+	out, at, _ := r.appendRequest(nil, data, hop)
 	if hop.traceparent != nil && !bytes.HasPrefix(out[at:], hop.traceparent) {
 		t.Fatalf("traceparent is not at %d of %q", at, out)
 	}
@@ -213,7 +213,7 @@ func FuzzResponse(f *testing.F) {
 		}
 		checkResponse(t, &r, data, n, m, name)
 		chunked := r.chunked && (m == mHead || r.body(m).kind == bodyChunked)
-		out := r.appendResponse(nil, data, endKeep, chunked, true)
+		out := r.appendResponse(nil, data, endKeep, chunked, true, nil)
 		var again response
 		lim := Limits{HeadBytes: bufferSize, Fields: 110, Trailer: 100}
 		if k, err := again.parse(out, lim); err != nil || k != len(out) {

@@ -43,6 +43,7 @@ type rig struct {
 // options changes a rig before it starts.
 type options struct {
 	route    func(*resource.Route)
+	target   func(*rig, *call.Route)
 	cluster  func(*resource.Cluster)
 	config   func(*Config)
 	ratio    float64
@@ -82,6 +83,9 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 	}
 	svc := r.stats.Client(rt.Service)
 	r.route = &call.Route{Route: rt, Service: svc, Stats: svc.Route(rt.Name), Host: "checkout", Port: 8080, Clusters: []*call.Cluster{r.cluster}}
+	if o.target != nil {
+		o.target(r, r.route)
+	}
 	authority := &call.Authority{Name: "checkout:8080", Routes: []*call.Route{r.route}}
 
 	cfg := Config{

@@ -93,6 +93,7 @@ type Server struct {
 	mu       sync.Mutex // guards sessions; never held while a session's lock is taken
 	sessions map[*session]struct{}
 	work     sync.WaitGroup // every goroutine of the server
+	hedges   hedges
 }
 
 // NewServer returns a server whose clock counts from epoch. When ctx ends,
@@ -100,6 +101,7 @@ type Server struct {
 func NewServer(ctx context.Context, cfg Config, epoch time.Time) *Server {
 	cfg.Defaults()
 	s := &Server{Config: cfg, epoch: epoch, ctx: ctx, sessions: map[*session]struct{}{}}
+	s.hedges.now = s.now
 	context.AfterFunc(ctx, s.closeAll)
 	return s
 }
@@ -157,6 +159,7 @@ func (srv *Server) each(f func(*session)) {
 }
 
 func (srv *Server) closeAll() {
+	srv.hedges.close()
 	srv.each(func(s *session) {
 		s.mu.Lock()
 		s.abort()

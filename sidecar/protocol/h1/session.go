@@ -61,11 +61,14 @@ type session struct {
 	http10  bool
 	upgrade bool
 	peer    string
+	subject subject
 
 	// What was sent upstream, for another attempt: head, and body while it fits.
 	sentBuf  *buffer
 	sent     []byte
 	traceAt  int
+	toldAt   span            // what retell replaces
+	toldNs   int64           // when that was written
 	overflow bool            // body bytes were passed on that sent does not hold
 	replay   bool            // keep body bytes in sent
 	offered  bool            // something of the request was given to an attempt's connection
@@ -78,6 +81,8 @@ type session struct {
 	up      *upstream
 	resp    respState
 	cancelW func() bool // takes us out of a pool's queue
+	hedge   hedge
+	copied  bool // the call's mirrors have had their chance
 
 	timer    *time.Timer
 	armed    int64 // when timer fires; 0: it does not

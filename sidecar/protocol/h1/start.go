@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"net/netip"
 
 	"github.com/meshd/meshd/sidecar/call"
@@ -71,9 +72,11 @@ func (s *session) begin(a *call.Authority, now int64) {
 	}
 	parent, has := s.parent()
 	said := call.Said{Parent: parent, HasParent: has}
+	r.says(in, &said)
 	if route.Looks() {
 		said.Request = asked{s}
 	}
+	s.subject.set(r.name, r.path)
 	step := s.call.Begin(s.srv.Tracer, route, &said, s, now)
 	s.inCall = true
 	s.state = stCall
@@ -97,13 +100,17 @@ func (s *session) begin(a *call.Authority, now int64) {
 	if h.forwarded != resource.ForwardedNone {
 		h.peer = s.peerAddr()
 	}
+	if h.tells = route.Tells(); h.tells {
+		h.tell, s.toldNs = s.call.Tell(now), now
+	}
 	if s.sentBuf == nil {
 		s.sentBuf = buffers.Get().(*buffer)
 	}
-	s.sent, s.traceAt = r.appendRequest(s.sentBuf[:0], in, &h)
+	s.sent, s.traceAt, s.toldAt = r.appendRequest(s.sentBuf[:0], in, &h)
 	s.down.used(s.headLen)
 	s.overflow, s.offered, s.lastErr = false, false, stats.ErrNone
-	s.replay = route.Retry.Attempts > 0 && s.method.idempotent()
+	s.hedge.asked, s.copied = false, len(route.Mirrors) == 0 || route.Mirror == nil
+	s.replay = route.Retry.Attempts > 0 && s.method.idempotent() || !s.copied
 	s.absorb()
 	if s.reqDone {
 		s.down.settle()
@@ -133,7 +140,7 @@ func (s *session) step(step call.Step, now int64) {
 func (s *session) refused(now int64) {
 	status, e, detail, after := Refused(&s.call, "HTTP/1.1")
 	s.retryIn = after
-	s.reply(status, e, detail, false)
+	s.reply(plainStatus(status), e, detail, false)
 	s.retryIn = 0
 }
 
@@ -150,7 +157,26 @@ func (s *session) Resume(w *call.Waiter) {
 }
 
 // Subject implements call.Owner.
-func (s *session) Subject() (method, path string) { return "", "" }
+func (s *session) Subject() (method, path string) { return s.subject.strings() }
+
+// subject is the method and the path, without its query, of the call under
+// way: as much of them as fits.
+type subject struct {
+	of        [128]byte
+	name, end uint8
+}
+
+func (t *subject) set(method, path []byte) {
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	n := copy(t.of[:], method)
+	t.name, t.end = uint8(n), uint8(n+copy(t.of[n:], path))
+}
+
+func (t *subject) strings() (method, path string) {
+	return string(t.of[:t.name]), string(t.of[t.name:t.end])
+}
 
 // asked is the request at hand as call.Request sees it.
 type asked struct{ s *session }

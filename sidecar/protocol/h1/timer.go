@@ -84,7 +84,7 @@ func (s *session) idleDue(now int64) {
 // armCall sets the deadline of the call, or of its attempt when that is sooner.
 func (s *session) armCall(now int64) {
 	at, what := s.callEnd, dueCall
-	if d := s.call.Route.AttemptTimeout; d > 0 && s.resp.phase == rsHead {
+	if d := s.call.Route.AttemptTimeout; d > 0 && s.resp.phase == rsHead && !s.call.Waiting() {
 		if t := now + int64(d); at == 0 || t < at {
 			at, what = t, dueAttempt
 		}

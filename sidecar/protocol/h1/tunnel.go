@@ -71,7 +71,9 @@ func (s *session) open(u *upstream) {
 func (s *session) connected(u *upstream) {
 	s.resp.status = 200
 	s.resp.committed = true
-	s.resp.latency = s.srv.now() - s.call.Began()
+	now := s.srv.now()
+	s.resp.latency = now - s.call.Began()
+	s.call.Streaming(now)
 	if s.send([]byte("HTTP/1.1 200 OK\r\n\r\n")) {
 		s.open(u)
 	}
@@ -81,8 +83,9 @@ func (s *session) connected(u *upstream) {
 func (s *session) switched(u *upstream, r *response, n int) {
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
-	out := r.appendResponse(buf[:0], u.in, endKeep, false, s.call.Route.Via)
+	out := r.appendResponse(buf[:0], u.in, endKeep, false, s.call.Route.Via, &s.call)
 	u.used(n)
+	s.call.Streaming(s.srv.now())
 	if s.send(out) {
 		s.open(u)
 	}

@@ -29,6 +29,10 @@ func (s *session) pumpRequest() {
 	}
 	for s.state == stCall && !s.reqDone {
 		u := s.up
+		if u == nil && s.call.Waiting() {
+			s.awaitPlace()
+			return
+		}
 		if u == nil || len(u.out) > 0 || s.method == mConnect {
 			return // dialling, or the endpoint is slow: the client waits in its kernel
 		}
@@ -107,10 +111,41 @@ func (s *session) readAhead() {
 			return
 		}
 		if !more {
+			if s.down.EOF && s.call.Waiting() {
+				s.abort() // a place is not kept for who has hung up
+			}
 			return
 		}
 	}
 }
+
+// awaitPlace reads as much of a request's content as its buffer takes while
+// the call waits, so that a client's end is noticed.
+func (s *session) awaitPlace() {
+	for {
+		more, err := s.down.fill()
+		if err != nil {
+			s.abort()
+			return
+		}
+		if more {
+			continue
+		}
+		if s.down.EOF {
+			b := s.reqBody
+			if _, err := take(&b, s.down.in, s.srv.Limits); err != nil || !b.done() {
+				s.badRequestBody(errTruncated)
+			} else {
+				s.abort()
+			}
+		}
+		return
+	}
+}
+
+// starved reports whether the endpoint waits for the client's content: what
+// takes too long then is not the endpoint.
+func (s *session) starved() bool { return s.up != nil && !s.reqDone && len(s.up.out) == 0 }
 
 // badRequestBody ends a call whose request turned out to be malformed or cut.
 func (s *session) badRequestBody(p Problem) {

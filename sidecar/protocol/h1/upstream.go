@@ -27,7 +27,7 @@ type upstream struct {
 // dial opens a connection for the attempt that seq names, gives it to the
 // session if that still wants it, else to the pool, and then serves it. It is
 // the connection's goroutine.
-func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout time.Duration) {
+func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout time.Duration, hedge bool) {
 	d := srv.Dialer
 	d.Timeout = timeout
 	c, err := d.DialContext(srv.ctx, "tcp", ep.Address)
@@ -42,7 +42,10 @@ func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout t
 		poolOf(ep).Lost()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.wants(seq) {
+		switch {
+		case hedge && s.hedge.wants(seq):
+			s.hedgeBroken(srv.now(), DialError(err))
+		case !hedge && s.wants(seq):
 			s.attemptFailed(srv.now(), DialError(err), stats.RetryConnectFailure, true)
 			s.advance()
 		}
@@ -50,7 +53,7 @@ func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout t
 	}
 	srv.Stats.Upstream.Add(1)
 	defer srv.Stats.Upstream.Add(-1)
-	if !u.handOver(s, seq) {
+	if !u.handOver(s, seq, hedge) {
 		return
 	}
 	u.serve()
@@ -58,8 +61,8 @@ func (srv *Server) dial(s *session, seq uint32, ep *endpoint.Endpoint, timeout t
 
 // handOver gives a new connection to the session or the pool, and reports
 // whether it is to be served.
-func (u *upstream) handOver(s *session, seq uint32) bool {
-	if taken, tunnel := u.offer(s, seq); taken {
+func (u *upstream) handOver(s *session, seq uint32, hedge bool) bool {
+	if taken, tunnel := u.offer(s, seq, hedge); taken {
 		return !tunnel
 	}
 	if !poolOf(u.ep).Put(u, u.srv.now()) {
@@ -69,9 +72,16 @@ func (u *upstream) handOver(s *session, seq uint32) bool {
 	return true
 }
 
-func (u *upstream) offer(s *session, seq uint32) (taken, tunnel bool) {
+func (u *upstream) offer(s *session, seq uint32, hedge bool) (taken, tunnel bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if hedge {
+		if s.hedge.wants(seq) {
+			s.attachHedge(u, u.srv.now())
+			return true, false
+		}
+		return false, false
+	}
 	if !s.wants(seq) {
 		return false, false
 	}
@@ -108,6 +118,8 @@ func (u *upstream) left() bool {
 	case s.up == u: // the poller failed: not seen, but not lost either
 		s.upBroken()
 		s.advance()
+	case s.hedge.up == u:
+		s.hedgeBroken(u.srv.now(), stats.ErrConnectionTerminated)
 	}
 	return false
 }
@@ -139,6 +151,11 @@ func (u *upstream) tell(s *session) (done, leave bool) {
 	defer s.mu.Unlock()
 	if s.up == u {
 		u.Readable = true
+		s.advance()
+		done = true
+	} else if s.hedge.up == u {
+		u.Readable = true
+		s.readHedge()
 		s.advance()
 		done = true
 	}
