@@ -1,11 +1,8 @@
 package h2
 
 import (
-	"strconv"
-
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -56,13 +53,7 @@ func (s *stream) answered(l *leg, end bool) {
 	}
 	s.latency = s.srv.now - s.call.Began()
 	s.call.Answered()
-	if r.status == 429 || r.status == 503 {
-		if n, err := strconv.ParseInt(r.named("retry-after"), 10, 64); err == nil && n >= 0 {
-			s.call.Shed(s.srv.now, call.RetryAfter(n))
-		}
-	}
-	s.report(r)
-	if s.again(end) {
+	if turned, never := s.hear(r); !never && s.again(end, turned) {
 		return
 	}
 	s.commit(l, end)
@@ -81,7 +72,7 @@ func (s *stream) rpcOutcome(h *head, end bool) int {
 
 // again tries the call again if the answer says that another endpoint may do
 // better.
-func (s *stream) again(end bool) bool {
+func (s *stream) again(end, turned bool) bool {
 	now := s.srv.now
 	reason, ok := stats.RetryReason(0), false
 	may := !s.overflow
@@ -90,7 +81,13 @@ func (s *stream) again(end bool) bool {
 		ok = ok && end // else a message follows
 	} else {
 		reason, ok = stats.RetryStatus(s.status)
-		may = may && (s.req.grpc || h1.Idempotent(s.req.method))
+		may = may && (s.req.grpc || turned || h1.Idempotent(s.req.method))
+	}
+	if turned {
+		// Nobody has looked at it, and so it may be made again; but where one
+		// instance has too much to do the others hardly have less, so only once.
+		may = may && !s.turned
+		s.turned = true
 	}
 	if !ok {
 		return false
@@ -112,13 +109,10 @@ func (s *stream) commit(l *leg, end bool) {
 	if s.keptAt == len(s.kept) {
 		s.forget()
 	}
-	if s.req.grpc {
-		// The route's timeout bounded the wait for the answer; how long a
-		// stream lasts is for the caller to say.
-		s.callEnd = s.rpcEnd
-		s.armCall()
-	} else if s.due == dueAttempt || s.req.protocol != "" {
-		s.armCall()
+	s.afterHead()
+	s.addSaid(&s.resp, end)
+	if s.call.Route.Server && !end && (l.length < 0 || s.req.protocol != "") {
+		s.srv.begun = append(s.srv.begun, asked{s, s.seq})
 	}
 	if s.call.Route.Via {
 		s.resp.fields = append(s.resp.fields, hpack.HeaderField{Name: "via", Value: "2 meshd"})
@@ -131,6 +125,24 @@ func (s *stream) commit(l *leg, end bool) {
 		l.p.done(l)
 	}
 	s.ended()
+}
+
+// afterHead sets until when the rest of the answer is waited for: an RPC's as
+// long as the caller says, since the route's timeout bounded the wait for its
+// head; another's for the route's timeout. What the call's cause has left may
+// have been for an attempt, whose head is there.
+func (s *stream) afterHead() {
+	end := s.rpcEnd
+	if !s.req.grpc {
+		if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" {
+			end = s.call.Start + int64(d)
+		}
+		if end == s.callEnd && s.due != dueAttempt && s.req.protocol == "" {
+			return
+		}
+	}
+	s.callEnd = end
+	s.armCall()
 }
 
 // gotTrailers takes the end of a message.
@@ -164,17 +176,19 @@ func (s *stream) trailed(l *leg, fields []hpack.HeaderField) {
 // trailing goes on with trailers.
 func (s *stream) trailing(l *leg, h *head) {
 	l.inEnd = true
-	l.trailers = h.fields
-	if l.trailers == nil {
-		l.trailers = []hpack.HeaderField{}
-	}
 	if l == &s.down {
 		s.allSaid()
-	} else {
+	} else if s.in {
 		if s.req.grpc {
 			s.outcome = s.rpcOutcome(h, true)
 		}
-		s.report(h)
+		s.hear(h)
+		if s.call.Route.Server && s.req.grpc {
+			s.addTried(h)
+		}
+	}
+	if l.trailers = h.fields; l.trailers == nil {
+		l.trailers = []hpack.HeaderField{}
 	}
 	s.move(s.other(l))
 	s.settle(l)
@@ -312,7 +326,7 @@ func (s *stream) cut(e stats.ErrorType, why code) {
 	}
 	s.endCall(outcome, e)
 	if rpc && !s.down.closed {
-		s.down.p.sendTrailers(&s.down, rpcTrailers(e, e.Status(), detail))
+		s.down.p.sendTrailers(&s.down, rpcTrailers(grpc.FromProxyError(e, e.Status()), detail))
 		s.letGo()
 		return
 	}

@@ -57,6 +57,7 @@ func (s *stream) route(a *call.Authority) {
 	}
 	parent, has := s.parent()
 	said := call.Said{Parent: parent, HasParent: has}
+	s.says(&said)
 	if route.Looks() {
 		said.Request = subject{s}
 	}
@@ -92,6 +93,10 @@ func (s *stream) step(step call.Step) {
 func (s *stream) refusedCall() {
 	status, e, detail, after := h1.Refused(&s.call, "HTTP/2")
 	s.retryIn = after
+	if code, ok := stats.GRPCCode(s.call.Refusal().Status); ok && s.req.grpc {
+		s.replyAs(status, code, e, detail)
+		return
+	}
 	s.reply(status, e, detail)
 }
 
@@ -117,7 +122,11 @@ func (h subject) Method() []byte { return bytesOf(h.s.req.method) }
 
 // Header implements call.Request.
 func (h subject) Header(name string) []byte {
-	if v := h.s.req.named(name); v != "" {
+	sep := ", "
+	if name == "cookie" {
+		sep = "; "
+	}
+	if v, ok := h.s.req.joined(name, sep); ok {
 		return []byte(v)
 	}
 	return nil
@@ -144,10 +153,8 @@ func (s *stream) describe(state []byte) {
 // deadlines sets when the call has to be over.
 func (s *stream) deadlines(now int64) {
 	s.rpcEnd = 0
-	if s.req.grpc && s.req.timeoutAt >= 0 {
-		if d, ok := grpc.ParseTimeout(s.req.fields[s.req.timeoutAt].Value); ok {
-			s.rpcEnd = now + int64(d)
-		}
+	if s.req.grpc {
+		s.rpcEnd = s.call.Until()
 	}
 	s.bound(now)
 }
@@ -186,7 +193,7 @@ func (s *stream) parent() (tracing.SpanContext, bool) {
 func (s *stream) nextAttempt() {
 	s.seq++
 	now := s.srv.now
-	if s.callEnd != 0 && now >= s.callEnd {
+	if s.callEnd != 0 && now+1 >= s.callEnd { // a grpc-timeout of 0 is told as the least that there is
 		s.failCall(stats.ErrHTTPResponseTimeout)
 		return
 	}
@@ -246,9 +253,10 @@ func (s *stream) attach(c *conn) {
 	if end {
 		c.ended(l)
 		s.settle(&s.down)
-		return
+	} else {
+		s.move(l)
 	}
-	s.move(l)
+	s.mirror()
 }
 
 // noConnect follows an endpoint that takes no extended CONNECT. Where nothing
@@ -265,11 +273,14 @@ func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 	r := &s.req
 	traced := !s.srv.Tracer.Off
 	route := s.call.Route
+	tells := route.Tells() && !route.Server
 	for i := range r.fields {
 		switch {
 		case route.Forwarded != 0 && forwards(route.Forwarded, r.fields[i].Name):
 			continue // told below, with us
 		case i == r.traceAt && traced, i == r.timeoutAt && s.rpcEnd != 0:
+			continue
+		case r.told && tells && retold(r.fields[i].Name):
 			continue
 		case i == r.stateAt && traced && r.traces != 1:
 			continue // it belongs to no trace
@@ -284,10 +295,13 @@ func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 		// out of the peer's table.
 		tell(hpack.HeaderField{Name: "traceparent", Value: string(s.call.Context.AppendTraceparent(b[:0])), Sensitive: true})
 	}
-	if s.rpcEnd != 0 {
+	if s.rpcEnd != 0 && (tells || r.timeoutAt >= 0) {
 		var b [16]byte
 		left := grpc.AppendTimeout(b[:0], time.Duration(s.rpcEnd-s.srv.now))
 		tell(hpack.HeaderField{Name: "grpc-timeout", Value: string(left), Sensitive: true})
+	}
+	if tells {
+		s.tell(tell)
 	}
 	if route.Via {
 		tell(hpack.HeaderField{Name: "via", Value: "2 meshd"})

@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 )
 
@@ -22,7 +24,8 @@ type head struct {
 	loadAt                      int
 	traces                      int
 	grpc                        bool
-	grpcStatus                  int // index, or -1
+	grpcStatus                  int  // index, or -1
+	told                        bool // there is something of told.go
 }
 
 // kind is what a list of fields is.
@@ -151,6 +154,8 @@ func (h *head) field(i int, f *hpack.HeaderField, k kind) string {
 		h.grpcStatus = i
 	case grpc.LoadField, grpc.LoadBinField:
 		h.loadAt = i
+	case breaker.PriorityHeader, call.AttemptHeader, call.TimeoutHeader, previousField, pushbackField, "retry-after", "proxy-status":
+		h.told = true
 	}
 	return ""
 }
@@ -182,6 +187,14 @@ func (h *head) request(host string) string {
 		return ":authority is not a host with or without a port"
 	}
 	return ""
+}
+
+// remove takes a field out.
+func (h *head) remove(i int) {
+	h.fields = append(h.fields[:i], h.fields[i+1:]...)
+	if h.grpcStatus > i {
+		h.grpcStatus--
+	}
 }
 
 // named is the value of a field; of several of the name all, joined as RFC

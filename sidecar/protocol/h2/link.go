@@ -238,6 +238,7 @@ func (c *link) writable() {
 // lock held; it is given back during the system calls.
 func (srv *Server) flush() {
 	srv.begin()
+	srv.streams()
 	for srv.recycle(); len(srv.dirty) > 0; srv.recycle() {
 		c := srv.dirty[len(srv.dirty)-1]
 		srv.dirty = srv.dirty[:len(srv.dirty)-1]

@@ -52,10 +52,15 @@ func (s *stream) detail(e stats.ErrorType) string { return h1.Detail(&s.call, e,
 // reply answers by ourselves, and says why in Proxy-Status (RFC 9209) and in
 // one line of text; to a gRPC client, in grpc-status and grpc-message.
 func (s *stream) reply(status int, e stats.ErrorType, detail string) {
+	s.replyAs(status, grpc.FromProxyError(e, status), e, detail)
+}
+
+// replyAs is reply with another grpc-status than what the error stands for.
+func (s *stream) replyAs(status int, rpc uint32, e stats.ErrorType, detail string) {
 	detail = h1.Sanitize(detail)
 	outcome := status
 	if s.req.grpc {
-		outcome = stats.GRPC(grpc.FromProxyError(e, status))
+		outcome = stats.GRPC(rpc)
 	}
 	s.dropAttempt(codeCancel)
 	s.endCall(outcome, e)
@@ -68,7 +73,11 @@ func (s *stream) reply(status int, e stats.ErrorType, detail string) {
 	why := hpack.HeaderField{Name: "proxy-status", Value: h1.ProxyStatus(e, detail)}
 	if s.req.grpc {
 		fields := append([]hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}, why},
-			rpcTrailers(e, status, detail)...)
+			rpcTrailers(rpc, detail)...)
+		if s.retryIn > 0 {
+			fields = append(fields, s.retryAfterField(),
+				hpack.HeaderField{Name: pushbackField, Value: strconv.FormatInt(s.retryIn.Milliseconds(), 10)})
+		}
 		s.down.p.sendHead(&s.down, fields, true)
 		s.letGo()
 		return
@@ -79,7 +88,7 @@ func (s *stream) reply(status int, e stats.ErrorType, detail string) {
 		why,
 	}
 	if s.retryIn > 0 {
-		head = append(head, hpack.HeaderField{Name: "retry-after", Value: strconv.Itoa(breaker.RetryAfterSeconds(s.retryIn))})
+		head = append(head, s.retryAfterField())
 	}
 	text := "meshd: " + detail + "\n"
 	end := s.req.method == "HEAD" || http.StatusText(status) == ""
@@ -94,10 +103,15 @@ func (s *stream) reply(status int, e stats.ErrorType, detail string) {
 	s.move(&s.down)
 }
 
+// retryAfterField says when to try again.
+func (s *stream) retryAfterField() hpack.HeaderField {
+	return hpack.HeaderField{Name: "retry-after", Value: strconv.Itoa(breaker.RetryAfterSeconds(s.retryIn))}
+}
+
 // rpcTrailers say how a gRPC call ended that we ended.
-func rpcTrailers(e stats.ErrorType, status int, detail string) []hpack.HeaderField {
+func rpcTrailers(code uint32, detail string) []hpack.HeaderField {
 	return []hpack.HeaderField{
-		{Name: "grpc-status", Value: strconv.Itoa(int(grpc.FromProxyError(e, status)))},
+		{Name: "grpc-status", Value: strconv.FormatUint(uint64(code), 10)},
 		{Name: "grpc-message", Value: grpc.EncodeMessage("meshd: " + detail)},
 	}
 }
@@ -116,19 +130,4 @@ func forwarded(peer, authority string) string {
 		peer = `"[` + peer + `]"`
 	}
 	return "for=" + peer + ";host=\"" + authority + "\";proto=http"
-}
-
-// report takes what an endpoint says of its load (ORCA, gRFC A51).
-func (s *stream) report(h *head) {
-	if h.loadAt < 0 {
-		return
-	}
-	f := &h.fields[h.loadAt]
-	parse := grpc.ParseLoad[string]
-	if f.Name == grpc.LoadBinField {
-		parse = grpc.ParseLoadBin[string]
-	}
-	if load, err := parse(f.Value); err == nil {
-		s.call.Endpoint().Reported.Set(s.srv.now, load)
-	}
 }

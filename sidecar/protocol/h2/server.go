@@ -98,6 +98,8 @@ type Server struct {
 	free     []*stream // to be used again
 	retired  []*stream // over in the event at hand
 	asked    []asked   // to begin when the event is over
+	begun    []asked   // answers that have begun in it, of no known length
+	lastLoad string    // what the newest answer says of the application's load
 
 	work   sync.WaitGroup // every goroutine of the server
 	active atomic.Int64   // streams

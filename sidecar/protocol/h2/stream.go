@@ -83,6 +83,8 @@ type stream struct {
 	overflow bool   // content was passed on that kept does not hold
 	offered  bool   // an attempt was given something of the request
 	refused  bool   // was moved on once because an endpoint had not looked at it
+	turned   bool   // a sidecar has shed it
+	copied   bool   // to the route's mirrors, if they get any
 	spare    bool   // the attempt's loss says nothing about the endpoint
 	lastErr  stats.ErrorType
 	retryIn  time.Duration // what an answer of ours says of trying again; 0: nothing
@@ -186,6 +188,9 @@ func (s *stream) received(l *leg, p []byte, end bool) {
 		if l.c != nil {
 			l.c.held += len(p)
 		}
+	}
+	if end && l == &s.down {
+		s.mirror()
 	}
 	s.settle(l)
 }

@@ -69,7 +69,7 @@ func (s *stream) expire() {
 func (s *stream) armCall() {
 	now := s.srv.now
 	at, what := s.callEnd, dueCall
-	if d := s.call.Route.AttemptTimeout; d > 0 && !s.committed && s.req.protocol == "" {
+	if d := s.call.Route.AttemptTimeout; d > 0 && !s.committed && s.req.protocol == "" && !s.call.Waiting() {
 		if t := now + int64(d); at == 0 || t < at {
 			at, what = t, dueAttempt
 		}

@@ -40,9 +40,10 @@ func (s *stream) attach1(c *back) {
 	if end {
 		l.outEnd = true
 		s.settle(&s.down)
-		return
+	} else {
+		s.move(l)
 	}
-	s.move(l)
+	s.mirror()
 }
 
 // request writes the head.
