@@ -8,7 +8,7 @@ func hedgeScenario() scenario {
 	return scenario{
 		name:    "hedge",
 		title:   "one call of 100 takes 100 times as long, whichever of 10 instances has it",
-		seconds: 40,
+		seconds: 30,
 		columns: []column{
 			figure("calls", ""), figure("success", "%"), figure("p50", "ms"), figure("p99", "ms"), figure("p99.9", "ms"),
 			figure("without proxy", "ms"), atLeast("cut", "x", 10), atMost("extra calls", "%", 2),

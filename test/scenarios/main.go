@@ -136,6 +136,9 @@ func all(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		}
 		errs = append(errs, err)
 	}
+	if o.doc != "" {
+		errs = append(errs, document(o.doc, tables))
+	}
 	return errors.Join(errs...)
 }
 

@@ -13,7 +13,7 @@ func metastableScenario() scenario {
 		name: "metastable",
 		title: "an instance at 70 % of what it can do stands still for 5 s; when is it back? " +
 			"(off: 3 retries of each call, no budget)",
-		seconds: 40,
+		seconds: 30,
 		columns: []column{
 			figure("calls", ""), figure("before", "%"), figure("while it stands", "%"), atMost("back after", "s", 10),
 			figure("last 5 s", "%"), figure("attempts", "x"),

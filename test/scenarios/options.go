@@ -18,6 +18,7 @@ type options struct {
 	seconds float64 // of each scenario's main load; 0: the scenario's own
 	check   bool
 	json    string
+	doc     string
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -35,6 +36,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.Float64Var(&o.seconds, "seconds", 0, "how long each scenario's main load is, for development; 0 is what each needs")
 	f.BoolVar(&o.check, "check", false, "exit 1 if ours misses a bar")
 	f.StringVar(&o.json, "json", "", "write the tables to `FILE` as JSON, too")
+	f.StringVar(&o.doc, "doc", "", "put the tables below their headings in `FILE`, too")
 	f.StringVar(&bin, "bin", "", "the folder of meshd and sidecar (default bin in the repository)")
 	if err := f.Parse(args); err != nil {
 		return o, err

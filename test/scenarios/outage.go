@@ -15,12 +15,12 @@ const tierInstances = 2
 func outageScenario() scenario {
 	return scenario{
 		name: "outage",
-		title: "a calls b calls c, 2 instances each; c answers 503 to all for 60 % of the time " +
+		title: "a calls b calls c, 2 instances each; c answers 503 to all for 80 % of the time " +
 			"(off: 2 retries a tier, no budget)",
-		seconds: 25,
+		seconds: 75,
 		columns: []column{
 			figure("calls", ""), figure("success before", "%"), figure("in it", "%"),
-			atMost("load at c, of offered", "x", 1.1), atMost("back after", "s", 10), figure("last tenth", "%"),
+			atMost("load at c, of offered", "x", 1.1), atMost("back after", "s", 10), figure("end", "%"),
 		},
 		run: func(r *run) []row {
 			spec := meshSpec{
@@ -29,9 +29,9 @@ func outageScenario() scenario {
 				envoy:  envoySpec{Timeout: "5s", MinRetries: 3}, // the default of it
 			}
 			ch := r.chain(spec)
-			from, to := r.part(0.2), r.part(0.8)
+			from, to := r.part(0.1), r.part(0.9)
 			var at [2]int64
-			res := r.during(load{Addr: ch.addr, Host: "a:" + servicePort, Rate: 100, For: r.length}, []step{
+			res := r.during(load{Addr: ch.addr, Host: "a:" + servicePort, Rate: 200, For: r.length}, []step{
 				{from, func() {
 					for _, b := range ch.last.all {
 						b.behave(r.scope, behaviour{Status: http.StatusServiceUnavailable})
@@ -48,7 +48,7 @@ func outageScenario() scenario {
 			during := res.between(from, to)
 			return []row{{Proxy: r.proxy, Note: res.causes(), Values: values(float64(len(res)), res.between(0, from).success(),
 				during.success(), float64(at[1]-at[0])/float64(len(during)), seconds(res.recovered(to)),
-				res.between(r.part(0.9), r.length).success())}}
+				res.between(r.part(0.96), r.length).success())}}
 		},
 	}
 }

@@ -85,7 +85,7 @@ func prioritiesScenario() scenario {
 	return scenario{
 		name:    "priorities",
 		title:   "three times as many calls as the same service can do: success by meshd-priority, and how many have it",
-		seconds: 30,
+		seconds: 20,
 		columns: []column{
 			figure("calls", ""), atLeast("critical-plus, 10 %", "%", 99.9), figure("critical, 20 %", "%"),
 			figure("sheddable-plus, 30 %", "%"), figure("sheddable, 40 %", "%"),

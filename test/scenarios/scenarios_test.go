@@ -119,7 +119,7 @@ func TestMissed(t *testing.T) {
 	if len(got) != 1 || got[0] != "some: b, extra is 3.00 %, wanted ≤ 2 %" {
 		t.Errorf("missed: %q", got)
 	}
-	want := `some: something happens
+	want := `some: Something happens.
 
 | proxy    | calls | extra      |
 | -------- | ----- | ---------- |
@@ -133,6 +133,18 @@ a, off: all is lost
 `
 	if got := tab.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestInto(t *testing.T) {
+	tab := table{Name: "some", Title: "it happens", Columns: []column{figure("calls", "")}, Rows: []row{{Proxy: ours, Values: values(10)}}}
+	got, err := tab.into("# All\n\n### some\n\nold\n\n### other\n")
+	want := "# All\n\n### some\n\nIt happens.\n\n| proxy    | calls |\n| -------- | ----- |\n| *wanted* |       |\n| ours     | 10    |\n\n### other\n"
+	if err != nil || got != want {
+		t.Errorf("%v, got\n%s\nwant\n%s", err, got, want)
+	}
+	if _, err := tab.into("# All\n"); err == nil || !strings.Contains(err.Error(), "### some") {
+		t.Errorf("without its heading: %v", err)
 	}
 }
 

@@ -46,7 +46,7 @@ func fastfailScenario() scenario {
 	return scenario{
 		name:    "fastfail",
 		title:   "one of 10 instances answers an error at once; shares are of all attempts",
-		seconds: 12,
+		seconds: 8,
 		columns: []column{
 			figure("calls", ""), figure("success", "%"), figure("in the first second", "%"), atMost("from then on", "%", 1),
 			figure("p99", "ms"),

@@ -105,7 +105,10 @@ func (t table) missed() []string {
 }
 
 // String is the table in Markdown, which fits 100 columns.
-func (t table) String() string {
+func (t table) String() string { return t.Name + ": " + t.body() }
+
+// body is String without the name.
+func (t table) body() string {
 	head, bars := []string{"proxy"}, []string{"*wanted*"}
 	for _, c := range t.Columns {
 		head = append(head, c.Name)
@@ -132,7 +135,7 @@ func (t table) String() string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", wrap(t.Name+": "+t.Title, 100))
+	fmt.Fprintf(&b, "%s\n\n", wrap(strings.ToUpper(t.Title[:1])+t.Title[1:]+".", 88))
 	writeMarkdown(&b, lines)
 	for _, n := range notes {
 		b.WriteString("\n" + wrap(n, 96) + "\n")
