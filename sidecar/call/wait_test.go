@@ -136,6 +136,7 @@ func TestHeldUntilEndpoints(t *testing.T) {
 				if s := f.cluster.Held(); s.Waiting != 0 || s.Served != 50 || s.Expired != 0 {
 					t.Errorf("%+v", s)
 				}
+				synctest.Wait()
 				work.Wait()
 				for _, o := range all {
 					if o.passed != 1 {
@@ -226,6 +227,7 @@ func TestHoldTurnedOff(t *testing.T) {
 		if r := all[59].refused; len(r) != 0 {
 			t.Errorf("%v", r)
 		}
+		synctest.Wait()
 		work.Wait()
 		time.Sleep(time.Second)
 		f.rest(t, 60)
@@ -246,6 +248,7 @@ func TestFaultDelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		work.Wait()
 		if all[0].passed != 0 || all[1].passed != 1 {
 			t.Errorf("%d, %d, %v", all[0].passed, all[1].passed, all[1].refused)
