@@ -1,0 +1,109 @@
+package protect
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/meshd/meshd/test/rig"
+)
+
+// A chain is web -> shop -> cart. The application of shop calls cart through
+// its sidecar and forwards traceparent, and nothing else of what it was told.
+type chain struct {
+	web  *caller
+	cart func(w http.ResponseWriter, r *http.Request)
+}
+
+func newChain(t *testing.T, version int, objects string) *chain {
+	m := rig.New(t)
+	ch := &chain{}
+	if objects != "" {
+		m.Apply(objects)
+	}
+	out := rig.Addrs(t, 1)[0]
+	client := &http.Client{Transport: rig.Transport(t, version, out), Timeout: 20 * time.Second}
+	shop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req, _ := http.NewRequestWithContext(r.Context(), "GET", "http://cart:8080"+r.URL.Path, nil)
+		if r.Header.Get("X-No-Trace") == "" {
+			req.Header.Set("traceparent", r.Header.Get("traceparent"))
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		w.WriteHeader(res.StatusCode)
+		_, _ = w.Write(b)
+	})
+	m.Sidecar(t, rig.Spec{Service: "shop", App: rig.Serve(t, 0, shop), Outbound: out, Flags: tracing})
+	m.Sidecar(t, rig.Spec{Service: "cart", App: rig.Serve(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ch.cart(w, r) }))})
+	m.AwaitReady("shop", "cart")
+	ch.web = newCaller(t, version, m.Sidecar(t, rig.Spec{Service: "web", Flags: tracing}))
+	return ch
+}
+
+// tracing is on by default only where spans go somewhere; propagation is what
+// the tests need, and their own header begins the trace.
+var tracing []string
+
+const parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+func TestDeadlineCrossesTheApplication(t *testing.T) {
+	both(t, func(t *testing.T, version int) {
+		told := make(chan string, 10)
+		ch := newChain(t, version, "")
+		ch.cart = func(w http.ResponseWriter, r *http.Request) {
+			told <- r.Header.Get("X-Envoy-Expected-Rq-Timeout-Ms")
+			select {
+			case <-r.Context().Done():
+			case <-time.After(5 * time.Second):
+			}
+		}
+		a := ch.web.must("http://shop:8080/", parent, "x-envoy-expected-rq-timeout-ms: 400")
+		if a.status != http.StatusGatewayTimeout || a.took > 2*time.Second || a.took < 300*time.Millisecond {
+			t.Errorf("%d after %v: %s", a.status, a.took, a.body)
+		}
+		var ms int
+		if _, err := fmt.Sscan(<-told, &ms); err != nil || ms <= 0 || ms > 400 {
+			t.Errorf("the last hop was told %d ms of 400 (%v)", ms, err)
+		}
+	})
+}
+
+func TestPriorityCrossesTheApplication(t *testing.T) {
+	both(t, func(t *testing.T, version int) {
+		ch := newChain(t, version, "")
+		ch.cart = func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%q", r.Header.Get("Meshd-Priority")) }
+		for _, tc := range []struct{ headers, want string }{
+			{"meshd-priority: sheddable", `"sheddable"`}, {"x-no-trace: 1", `""`},
+		} {
+			if a := ch.web.must("http://shop:8080/", parent, tc.headers); a.body != tc.want {
+				t.Errorf("%s: the last hop was told %s", tc.headers, a.body)
+			}
+		}
+	})
+}
+
+// Of three tiers one tries again: the last hop sees three attempts and not nine.
+func TestOneTierRetries(t *testing.T) {
+	both(t, func(t *testing.T, version int) {
+		var seen atomic.Int64
+		ch := newChain(t, version, "")
+		ch.cart = func(w http.ResponseWriter, r *http.Request) {
+			seen.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		if a := ch.web.must("http://shop:8080/", parent); a.status != http.StatusServiceUnavailable {
+			t.Errorf("%d: %s", a.status, a.body)
+		}
+		if n := seen.Load(); n != 3 {
+			t.Errorf("the last hop saw %d attempts, want 3", n)
+		}
+	})
+}
