@@ -313,3 +313,11 @@ func BenchmarkStatus(b *testing.B) {
 		Failure(code)
 	}
 }
+
+func TestToHTTP(t *testing.T) {
+	for code, want := range map[uint32]int{OK: 200, Cancelled: 499, NotFound: 404, Aborted: 409, Unavailable: 503, DeadlineExceeded: 504, 99: 500} {
+		if got := ToHTTP(code); got != want {
+			t.Errorf("%s: %d, not %d", Name(code), got, want)
+		}
+	}
+}

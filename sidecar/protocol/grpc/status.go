@@ -121,10 +121,42 @@ func FromHTTP(status int) uint32 {
 	return Unknown
 }
 
+// ToHTTP is the status of an HTTP answer that stands for a code, by
+// google.rpc.Code (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
+func ToHTTP(code uint32) int {
+	switch code {
+	case OK:
+		return 200
+	case InvalidArgument, FailedPrecondition, OutOfRange:
+		return 400
+	case Unauthenticated:
+		return 401
+	case PermissionDenied:
+		return 403
+	case NotFound:
+		return 404
+	case AlreadyExists, Aborted:
+		return 409
+	case ResourceExhausted:
+		return 429
+	case Cancelled:
+		return 499
+	case Unimplemented:
+		return 501
+	case Unavailable:
+		return 503
+	case DeadlineExceeded:
+		return 504
+	}
+	return 500
+}
+
 // FromProxyError is the grpc-status of an answer that the proxy makes itself,
 // where an HTTP call would get httpStatus. It is FromHTTP, as with Envoy (a
 // limit reached is UNAVAILABLE, no route UNIMPLEMENTED), but where gRPC has a
-// better word. UNAVAILABLE is what clients try again by themselves, so it is
+// better word. So what was shed or came too often for a rate (503, 429) is
+// UNAVAILABLE too: RESOURCE_EXHAUSTED would be taken for the server's own word.
+// UNAVAILABLE is what clients try again by themselves, so it is
 // not said of what would only happen again.
 func FromProxyError(e stats.ErrorType, httpStatus int) uint32 {
 	switch e {

@@ -81,13 +81,7 @@ func (s *stream) again(end, turned bool) bool {
 		ok = ok && end // else a message follows
 	} else {
 		reason, ok = stats.RetryStatus(s.status)
-		may = may && (s.req.grpc || turned || h1.Idempotent(s.req.method))
-	}
-	if turned {
-		// Nobody has looked at it, and so it may be made again; but where one
-		// instance has too much to do the others hardly have less, so only once.
-		may = may && !s.turned
-		s.turned = true
+		may = may && (s.req.grpc || turned /* nobody has looked at it */ || h1.Idempotent(s.req.method))
 	}
 	if !ok {
 		return false

@@ -93,8 +93,8 @@ func (s *stream) step(step call.Step) {
 func (s *stream) refusedCall() {
 	status, e, detail, after := h1.Refused(&s.call, "HTTP/2")
 	s.retryIn = after
-	if code, ok := stats.GRPCCode(s.call.Refusal().Status); ok && s.req.grpc {
-		s.replyAs(status, code, e, detail)
+	if code, ok := stats.GRPCCode(s.call.Refusal().Status); ok {
+		s.replyAs(grpc.ToHTTP(code), code, e, detail)
 		return
 	}
 	s.reply(status, e, detail)

@@ -83,7 +83,6 @@ type stream struct {
 	overflow bool   // content was passed on that kept does not hold
 	offered  bool   // an attempt was given something of the request
 	refused  bool   // was moved on once because an endpoint had not looked at it
-	turned   bool   // a sidecar has shed it
 	copied   bool   // to the route's mirrors, if they get any
 	spare    bool   // the attempt's loss says nothing about the endpoint
 	lastErr  stats.ErrorType
