@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type hedges struct {
 	of     []hedgeDue
 	timer  *time.Timer
 	at     int64 // when it fires; 0: it does not
+	swept  int64
 	closed bool
 }
 
@@ -49,7 +51,7 @@ const (
 func (h *hedges) add(d hedgeDue) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || len(h.of) >= maxHedges {
+	if h.closed || len(h.of) >= maxHedges && !h.sweep() {
 		return
 	}
 	h.of = append(h.of, d)
@@ -57,6 +59,18 @@ func (h *hedges) add(d hedgeDue) {
 		return
 	}
 	h.arm(d.at)
+}
+
+// sweep forgets the calls that have an answer, where a long delay has many of
+// them wait for the timer, and reports whether there is room; with mu held.
+func (h *hedges) sweep() bool {
+	now := h.now()
+	if now-h.swept < int64(10*time.Millisecond) {
+		return false
+	}
+	h.swept = now
+	h.of = slices.DeleteFunc(h.of, func(d hedgeDue) bool { return d.s.hedge.turn.Load() != d.turn })
+	return len(h.of) < maxHedges
 }
 
 // arm has the timer fire at a time, with mu held.
