@@ -30,11 +30,10 @@ const (
 // uses net/http. The Host of a copy ends in "-shadow", as Envoy's does, so that
 // whoever gets it can tell.
 type mirrors struct {
-	http1, http2  *http.Transport
-	slots         chan struct{}
-	work          sync.WaitGroup
-	sent, dropped stats.Counter
-	now           func() int64
+	http1, http2 *http.Transport
+	slots        chan struct{}
+	work         sync.WaitGroup
+	now          func() int64
 }
 
 func newMirrors(dial dialFunc, now func() int64) *mirrors {
@@ -52,20 +51,20 @@ func newMirrors(dial dialFunc, now func() int64) *mirrors {
 	return m
 }
 
-// send is call.Route.Mirror. It returns at once.
-func (m *mirrors) send(c call.Mirrored) {
+// send sends a copy of a call of svc, and returns at once.
+func (m *mirrors) send(svc *stats.Service, c call.Mirrored) {
 	ep := m.choose(c.Cluster)
 	if ep == nil {
-		m.dropped.Inc()
+		svc.Mirrored(false)
 		return
 	}
 	select {
 	case m.slots <- struct{}{}:
 	default:
-		m.dropped.Inc()
+		svc.Mirrored(false)
 		return
 	}
-	m.sent.Inc()
+	svc.Mirrored(true)
 	m.work.Go(func() {
 		defer func() { <-m.slots }()
 		m.deliver(c, ep)
@@ -130,14 +129,4 @@ func (m *mirrors) close() {
 	m.work.Wait()
 	m.http1.CloseIdleConnections()
 	m.http2.CloseIdleConnections()
-}
-
-func (m *mirrors) figures() []stats.Figure {
-	if m.sent.Value()+m.dropped.Value() == 0 {
-		return nil
-	}
-	return []stats.Figure{
-		{Metric: stats.Mirrors, Value: float64(m.sent.Value())},
-		{Metric: stats.MirrorsLost, Value: float64(m.dropped.Value())},
-	}
 }

@@ -44,7 +44,7 @@ type snapshot struct {
 	client *client.Client  // nil without a control plane
 	direct *direct
 	health *health.Monitor
-	mirror func(call.Mirrored)
+	mirror func(*stats.Service, call.Mirrored)
 	probe  balancer.Prober
 	self   string                 // the authority of this instance's own service, which is never forgotten
 	own    string                 // the cluster that this instance belongs to
@@ -246,7 +246,9 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 	for _, m := range r.Mirrors {
 		out.MirrorClusters = append(out.MirrorClusters, s.cluster(m.Cluster))
 	}
-	out.Mirror = s.mirror
+	if len(r.Mirrors) > 0 {
+		out.Mirror = func(m call.Mirrored) { s.mirror(svc, m) }
+	}
 	clusters := out.Clusters
 	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(clusters, s.now()) })
 	svc.SetFigures(func() []stats.Figure { return clusterFigures(clusters, s.health.Stats) })

@@ -51,9 +51,21 @@ func (s *Service) Hedged() { s.hedges.Inc() }
 // HedgeWon counts a hedge whose answer came first.
 func (s *Service) HedgeWon() { s.hedgesWon.Inc() }
 
+// Mirrored counts a copy of a call, sent or not.
+func (s *Service) Mirrored(sent bool) {
+	if sent {
+		s.mirrors.Inc()
+	} else {
+		s.mirrorsLost.Inc()
+	}
+}
+
 func (s *Service) allFigures() (out []Figure) {
 	if n := s.hedges.Value(); n > 0 {
 		out = append(out, Figure{Metric: Hedges, Value: float64(n)}, Figure{Metric: HedgesWon, Value: float64(s.hedgesWon.Value())})
+	}
+	if sent, lost := s.mirrors.Value(), s.mirrorsLost.Value(); sent+lost > 0 {
+		out = append(out, Figure{Metric: Mirrors, Value: float64(sent)}, Figure{Metric: MirrorsLost, Value: float64(lost)})
 	}
 	if list := s.figures.Load(); list != nil {
 		out = append(out, (*list)()...)

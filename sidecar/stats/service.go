@@ -120,15 +120,16 @@ type Service struct {
 	// Active counts calls in flight.
 	Active Gauge
 
-	name      string
-	oneRoute  bool
-	retries   [retryReasons]Counter
-	denied    Counter
-	hedges    Counter
-	hedgesWon Counter
-	endpoints atomic.Pointer[func() []EndpointStat]
-	figures   atomic.Pointer[func() []Figure]
-	tcp       atomic.Pointer[TCP]
+	name                 string
+	oneRoute             bool
+	retries              [retryReasons]Counter
+	denied               Counter
+	hedges               Counter
+	hedgesWon            Counter
+	mirrors, mirrorsLost Counter
+	endpoints            atomic.Pointer[func() []EndpointStat]
+	figures              atomic.Pointer[func() []Figure]
+	tcp                  atomic.Pointer[TCP]
 
 	mu     sync.Mutex // guards routes and order; never held while recording
 	routes map[string]*Route
