@@ -177,7 +177,7 @@ func (p *Proxy) listen() (err error) {
 	}
 	if p.cfg.Admin != "" {
 		p.admin, err = admin.Listen(p.cfg.Admin, admin.Config{
-			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Logger: p.cfg.Logger,
+			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Why: p.why, Logger: p.cfg.Logger,
 		})
 		if err != nil {
 			return err
@@ -365,6 +365,14 @@ func await(ctx context.Context, done func() bool) {
 	for !done() && ctx.Err() == nil {
 		sleep(ctx, 5*time.Millisecond)
 	}
+}
+
+// why lists the records of calls for the admin port.
+func (p *Proxy) why(q call.RecordQuery) []call.Record {
+	if !p.serving.Load() {
+		return nil // the records are made at the start
+	}
+	return p.tracer.Records.Query(q)
 }
 
 // dump is what the admin port tells of the configuration.

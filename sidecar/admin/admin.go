@@ -15,14 +15,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
 // Config of a Server; all fields are needed.
 type Config struct {
-	Stats  *stats.Registry
-	Ready  func() bool
-	Dump   func() any // what GET /config_dump shows, as JSON
+	Stats *stats.Registry
+	Ready func() bool
+	Dump  func() any // what GET /config_dump shows, as JSON
+	// Why is what GET /why?trace=&service=&kept=&limit= shows.
+	Why    func(call.RecordQuery) []call.Record
 	Logger *slog.Logger
 }
 
@@ -76,11 +79,23 @@ func handler(cfg Config) http.Handler {
 	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cfg.Stats.Snapshot()) })
 	mux.HandleFunc("GET /config_dump", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cfg.Dump()) })
+	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) {
+		q, err := call.ParseRecordQuery(r.URL.Query())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		records := cfg.Why(q)
+		if records == nil {
+			records = []call.Record{}
+		}
+		writeJSON(w, records)
+	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "meshd sidecar\n\n  /ready\n  /healthz\n  /stats         JSON\n  /metrics       Prometheus\n  /config_dump   JSON\n  /debug/pprof/\n")
+		fmt.Fprint(w, "meshd sidecar\n\n  /ready\n  /healthz\n  /stats         JSON\n  /metrics       Prometheus\n  /config_dump   JSON\n  /why           JSON: calls that failed, were slow, or are sampled\n  /debug/pprof/\n")
 	})
 	return mux
 }

@@ -6,9 +6,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
@@ -19,6 +21,12 @@ func TestAdmin(t *testing.T) {
 	s, err := Listen("127.0.0.1:0", Config{
 		Stats: stats.NewRegistry(), Ready: func() bool { return ready },
 		Dump: func() any { return map[string]int{"clusters": 3} }, Logger: slog.New(slog.DiscardHandler),
+		Why: func(q call.RecordQuery) []call.Record {
+			if q.Service != "checkout" {
+				return nil
+			}
+			return []call.Record{{Trace: "abc", Kept: q.Kept, Time: time.Now()}}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +56,11 @@ func TestAdmin(t *testing.T) {
 		{"/metrics", "", 200, "meshd_"},
 		{"/stats", "", 200, "{"},
 		{"/config_dump", "[::1]:15000", 200, "\"clusters\": 3"},
+		{"/why?service=checkout&kept=error", "", 200, `"kept": "error"`},
+		{"/why", "", 200, "[]"},
+		{"/why?kept=all", "", 400, `kept "all": want one of error, slow, sampled`},
+		{"/why?trace=xyz", "", 400, "32 hexadecimal digits"},
+		{"/why?limit=0", "", 400, "want a number from 1"},
 		{"/debug/pprof/", "", 200, "goroutine"},
 		{"/nothing", "", 404, ""},
 		{"/ready", "evil.example", 421, "localhost is accepted"},

@@ -2,6 +2,8 @@ package call
 
 import (
 	"encoding/hex"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,6 +94,9 @@ type Record struct {
 	Notes      []string         `json:"notes,omitempty"`
 	Budget     float64          `json:"budget"` // retries that could be paid for at the end
 	Candidates []CandidateState `json:"candidates,omitempty"`
+	// Endpoints is how many there were, of which Candidates are at most 16:
+	// those tried, and the first of the others.
+	Endpoints int `json:"endpoints,omitempty"`
 }
 
 // An AttemptRecord is one attempt.
@@ -149,8 +154,8 @@ func NewRecords() *Records {
 	return r
 }
 
-// All lists the Records that accept does not refuse, the newest first of each
-// kind.
+// All lists the Records that accept does not refuse, of each kind the newest
+// first.
 func (r *Records) All(accept func(*Record) bool) []Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -226,12 +231,16 @@ func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record
 		QueuedMs: float64(c.queued) / 1e6, HeldMs: float64(c.heldNs) / 1e6,
 		Earlier: c.earlier, Session: c.id, Notes: c.log.words(c.attempts),
 	}
+	if c.delayed {
+		rec.Notes = append(rec.Notes, "delayed on purpose: the route's policy injects faults")
+	}
 	if c.Context.TraceID != [16]byte{} {
 		rec.Trace = hex.EncodeToString(c.Context.TraceID[:])
 	}
 	rec.Status, rec.GRPC = outcomeWords(status)
 	if c.owner != nil {
-		rec.Method, rec.Path = c.owner.Subject()
+		method, path := c.owner.Subject()
+		rec.Method, rec.Path = short(method, 32), short(pathOf(path), 512)
 	}
 	if c.priority != breaker.Critical || c.ownPriority {
 		rec.Priority = c.priority.String()
@@ -259,16 +268,40 @@ func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record
 	}
 	rec.Cluster, rec.Balancer = c.view.Name, c.view.Balancer
 	rec.Budget = c.view.budget.Stats().Balance
+	rec.Endpoints = c.view.set.Len()
+	tried := c.tried[:c.attempts]
+	for i, ep := range tried {
+		if !slices.Contains(tried[:i], ep) {
+			rec.Candidates = append(rec.Candidates, candidate(ep, now))
+		}
+	}
 	for _, ep := range c.view.set.Endpoints() {
 		if len(rec.Candidates) == maxCandidates {
 			break
 		}
-		rec.Candidates = append(rec.Candidates, CandidateState{
-			Endpoint: ep.Address, Instance: ep.ID, Cost: ep.Load.Cost(now), InFlight: ep.Load.InFlight(),
-			Breaker: ep.Breaker.State().String(), Health: ep.Standing(now),
-		})
+		if !slices.Contains(tried, ep) {
+			rec.Candidates = append(rec.Candidates, candidate(ep, now))
+		}
 	}
 	return rec
+}
+
+func candidate(ep *endpoint.Endpoint, now int64) CandidateState {
+	return CandidateState{
+		Endpoint: ep.Address, Instance: ep.ID, Cost: ep.Load.Cost(now), InFlight: ep.Load.InFlight(),
+		Breaker: ep.Breaker.State().String(), Health: ep.Standing(now),
+	}
+}
+
+// short is a copy of the beginning: what a record keeps must not keep buffers.
+func short(s string, most int) string { return strings.Clone(s[:min(len(s), most)]) }
+
+// pathOf is a target without the secrets in its query.
+func pathOf(target string) string {
+	if path, query, ok := strings.Cut(target, "?"); ok {
+		return path + "?" + redact(query)
+	}
+	return target
 }
 
 func outcomeWords(status int) (int, string) {
