@@ -160,7 +160,7 @@ func (c *Config) ownAuthority() string {
 // instance is what meshd is told about us; inbound is the bound address.
 func (c *Config) instance(inbound netip.AddrPort) (resource.Instance, error) {
 	i := resource.Instance{
-		Service: c.Service, Namespace: c.Namespace, ServicePort: c.ServicePort,
+		Service: c.Service, Namespace: c.Namespace, ServicePort: c.ServicePort, Client: c.Instance,
 		Weight: c.Weight, Region: c.Region, Zone: c.Zone,
 		Admin: c.Admin, PID: os.Getpid(), Version: c.Version,
 	}

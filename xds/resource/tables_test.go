@@ -34,7 +34,7 @@ var tables = []*message{
 	&httpOptionsFields, &explicitFields, &downstreamFields, &http2Fields, &commonHTTPFields,
 	&assignmentFields, &assignmentPolicyFields, &localityEndpointsFields, &localityFields,
 	&lbEndpointFields, &endpointFields, &addressFields, &socketAddressFields,
-	&metadataFields, &configSourceFields, &anyFields, &durationFields, &wrapperFields,
+	&runtimeFields, &metadataFields, &configSourceFields, &anyFields, &durationFields, &wrapperFields,
 }
 
 // TestTablesMatchDescriptors: every field of the generated messages has its
