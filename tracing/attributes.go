@@ -43,6 +43,15 @@ const (
 	MeshSent        = attribute.Key("meshd.bytes.sent")  // of a connection, to its service; of a server's, to its caller
 	MeshReceived    = attribute.Key("meshd.bytes.received")
 	MeshRetryReason = attribute.Key("meshd.retry.reason") // as in the metric meshd.client.retries
+
+	// What a call's sidecar has decided, and on what grounds; times are in ms.
+	MeshBalancer = attribute.Key("meshd.balancer")      // the policy that chose the endpoint
+	MeshCost     = attribute.Key("meshd.endpoint.cost") // of the endpoint when it was chosen, ms
+	MeshHedge    = attribute.Key("meshd.hedge")         // the attempt was made beside another one
+	MeshHeld     = attribute.Key("meshd.held_ms")       // waited for an endpoint
+	MeshQueued   = attribute.Key("meshd.queued_ms")     // waited before the application
+	MeshPriority = attribute.Key("meshd.priority")      // as in the header meshd-priority
+	MeshRefusal  = attribute.Key("meshd.refusal")       // why the call was not made
 )
 
 // Method returns the attribute http.request.method: the method where RFC 9110,

@@ -93,7 +93,7 @@ func (r *record) endConnection(c *Call, now int64, e stats.ErrorType, sent, rece
 	if r.peer != "" {
 		attrs = append(attrs, tracing.ClientAddress.String(r.peer))
 	}
-	attrs, failed := outcome(attrs, 0, e, c.Route.Server)
+	attrs, failed := outcome(decided(attrs, c), 0, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Kind: kind, Name: r.name(c.Route), Attributes: attrs, Events: r.events, Failed: failed,
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),

@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
@@ -29,7 +30,6 @@ type record struct {
 	tcp        bool   // it is a connection: connection.go
 	traceState string
 	events     []tracing.Event
-	reason     string // why the next attempt is made
 }
 
 // describe takes what only the protocol knows; the strings are copied.
@@ -63,8 +63,13 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 	if ep.ID != "" {
 		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
 	}
+	attrs = append(attrs, tracing.MeshCost.Float64(c.log.tries[c.nth].cost/1e6))
 	if n := c.nth; n > 0 {
-		attrs = append(attrs, tracing.MeshRetryReason.String(r.reason))
+		if t := &c.log.tries[n]; t.hedge {
+			attrs = append(attrs, tracing.MeshHedge.Bool(true))
+		} else if t.again {
+			attrs = append(attrs, tracing.MeshRetryReason.String(t.reason.String()))
+		}
 		if !r.tcp {
 			attrs = append(attrs, tracing.HTTPResendCount.Int(n))
 		}
@@ -78,10 +83,9 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 }
 
 func (r *record) retry(c *Call, now int64, reason stats.RetryReason) {
-	r.reason = reason.String()
 	r.events = append(r.events, tracing.Event{
 		Name: "retry", Time: c.tracer.time(now),
-		Attributes: []attribute.KeyValue{tracing.MeshRetryReason.String(r.reason)},
+		Attributes: []attribute.KeyValue{tracing.MeshRetryReason.String(reason.String())},
 	})
 }
 
@@ -101,13 +105,33 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType) {
 	if c.attempts > 1 {
 		attrs = append(attrs, tracing.HTTPResendCount.Int(c.attempts-1))
 	}
-	attrs, failed := outcome(attrs, status, e, c.Route.Server)
+	attrs, failed := outcome(decided(attrs, c), status, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
 		Kind: kind, Name: r.name(c.Route), Attributes: attrs,
 		Events: r.events, Failed: failed,
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
+}
+
+// decided adds what the sidecar has done with the call, as far as it did anything.
+func decided(attrs []attribute.KeyValue, c *Call) []attribute.KeyValue {
+	if c.view != nil && !c.Route.Server {
+		attrs = append(attrs, tracing.MeshBalancer.String(c.view.Balancer))
+	}
+	if c.heldNs > 0 {
+		attrs = append(attrs, tracing.MeshHeld.Float64(float64(c.heldNs)/1e6))
+	}
+	if c.queued > 0 {
+		attrs = append(attrs, tracing.MeshQueued.Float64(float64(c.queued)/1e6))
+	}
+	if c.ownPriority || c.priority != breaker.Critical {
+		attrs = append(attrs, tracing.MeshPriority.String(c.priority.String()))
+	}
+	if c.refusal.Detail != "" {
+		attrs = append(attrs, tracing.MeshRefusal.String(c.refusal.Detail))
+	}
+	return attrs
 }
 
 // name is the name of the call's spans.

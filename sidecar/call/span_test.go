@@ -5,6 +5,7 @@ import (
 
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
+	"github.com/meshd/meshd/xds/resource"
 )
 
 func attributeOf(s tracing.Span, key string) string {
@@ -132,4 +133,73 @@ func TestUnsampledCallAllocatesNothing(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// The spans say what was decided, and on what grounds.
+func TestSpansSayWhy(t *testing.T) {
+	f := setUp(t, policy, 1, "10.0.0.1:80", "10.0.0.2:80")
+	f.route.Hedge = resource.Hedge{Share: 1, Delay: 5}
+	f.route.Init(nil, f.cluster.Now)
+	var c Call
+	if step := c.Begin(f.tracer, f.route, &Said{Priority: []byte("sheddable")}, nil, 1); step != Go {
+		t.Fatal(step)
+	}
+	c.Pick(2)
+	c.HedgeAfter(2)
+	if c.Hedge(7) == nil {
+		t.Fatal("no hedge")
+	}
+	c.HedgeWon(8)
+	c.Done(9, 200, stats.ErrNone, 1)
+	c.End(9, 200, stats.ErrNone)
+	var d Call
+	f.route.Clusters, f.route.Route.Clusters = nil, nil
+	f.route.Fault = resource.Fault{Abort: 503, AbortShare: 1}
+	d.Begin(f.tracer, f.route, &Said{}, nil, 1)
+	d.End(2, 503, stats.ErrFaultInjected)
+	if len(f.spans) != 4 {
+		t.Fatalf("%d spans", len(f.spans))
+	}
+	for _, tc := range []struct {
+		span      tracing.Span
+		key, want string
+	}{
+		{f.spans[0], "meshd.hedge", ""},
+		{f.spans[1], "meshd.hedge", "true"},
+		{f.spans[1], "meshd.retry.reason", ""},
+		{f.spans[1], "meshd.endpoint.cost", "0"},
+		{f.spans[2], "meshd.balancer", "round_robin"},
+		{f.spans[2], "meshd.priority", "sheddable"},
+		{f.spans[2], "meshd.held_ms", ""},
+		{f.spans[3], "meshd.refusal", "fault injected by the route's policy"},
+	} {
+		if got := attributeOf(tc.span, tc.key); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.key, got, tc.want)
+		}
+	}
+}
+
+// A hedge that has nowhere to go leaves nothing behind.
+func TestHedgeWithoutAnother(t *testing.T) {
+	f := setUp(t, policy, 1, "10.0.0.1:80", "10.0.0.2:80")
+	f.route.Hedge = resource.Hedge{Share: 1, Delay: 5}
+	f.route.Init(nil, f.cluster.Now)
+	c := f.begin(t)
+	first := c.Pick(2)
+	c.HedgeAfter(2)
+	for _, ep := range f.cluster.Endpoints() {
+		if ep != first {
+			ep.SetVerdict(2)
+		}
+	}
+	told := c.Context
+	if ep := c.Hedge(7); ep != nil && ep == first {
+		t.Errorf("%v beside itself", ep)
+	} else if ep == nil && (c.Attempts() != 1 || c.Context != told || c.Hedging() || first.Requests.Load() != 1) {
+		t.Errorf("%d attempts, %d requests", c.Attempts(), first.Requests.Load())
+	}
+	c.Unhedge(8)
+	c.Done(9, 200, stats.ErrNone, 1)
+	c.End(9, 200, stats.ErrNone)
+	f.rest(t, 1)
 }
