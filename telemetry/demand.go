@@ -16,7 +16,7 @@ type Demand struct {
 // is soon heard, down within several, so that a pause is not held against it.
 const (
 	demandRise = time.Second
-	demandFall = 5 * time.Second
+	demandFall = 2 * time.Second
 )
 
 // leastSpan is the shortest time that says something of a rate.
