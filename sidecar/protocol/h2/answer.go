@@ -14,6 +14,9 @@ func (s *stream) gotAnswer(l *leg, b *block) problem {
 		s.badAnswer(l, stats.ErrHTTPResponseHeaderSectionSize, problem{l.id, codeProtocol, "the response's head is larger than the limit"})
 		return problem{}
 	}
+	if l == s.beside && interim(b) {
+		return problem{}
+	}
 	wrong := s.resp.take(b.fields, kindResponse)
 	if wrong == "" && s.resp.status < 200 && (b.end || s.resp.status == 101) {
 		wrong = "an interim response that ends, or 101"
@@ -51,6 +54,10 @@ func (s *stream) answered(l *leg, end bool) {
 	if s.req.grpc {
 		s.outcome = s.rpcOutcome(r, end)
 	}
+	if s.beside != nil && !s.chosen(l, end) {
+		return
+	}
+	s.hedgeAt = 0
 	s.latency = s.srv.now - s.call.Began()
 	s.call.Answered()
 	if turned, never := s.hear(r); !never && s.again(end, turned) {
@@ -100,7 +107,7 @@ func (s *stream) again(end, turned bool) bool {
 func (s *stream) commit(l *leg, end bool) {
 	s.committed = true
 	s.replay = false
-	if s.keptAt == len(s.kept) {
+	if s.up.keptAt == len(s.kept) {
 		s.forget()
 	}
 	s.afterHead()
@@ -131,7 +138,7 @@ func (s *stream) afterHead() {
 		if d := s.call.Route.Timeout; d > 0 && s.req.protocol == "" {
 			end = s.call.Start + int64(d)
 		}
-		if end == s.callEnd && s.due != dueAttempt && s.req.protocol == "" {
+		if end == s.callEnd && s.due == dueCall && s.req.protocol == "" {
 			return
 		}
 	}
@@ -210,7 +217,7 @@ func (s *stream) ended() {
 // the request is nobody's (RFC 9113 section 8.1).
 func (s *stream) letGo() {
 	if s.up.s != nil && !s.up.closed {
-		s.up.p.reset(&s.up, codeCancel)
+		s.up.p.reset(s.up, codeCancel)
 	}
 	if !s.down.closed {
 		s.down.p.reset(&s.down, codeNone)
@@ -223,6 +230,8 @@ func (s *stream) wasReset(l *leg, why code) {
 	switch {
 	case l == &s.down:
 		s.abandoned(why)
+	case l == s.beside:
+		s.hedgeLost(stats.ErrConnectionTerminated, why == codeRefused)
 	case l.inEnd:
 		s.settle(l) // the answer was complete
 	case s.committed:
@@ -243,6 +252,11 @@ func (s *stream) legLost(l *leg, e stats.ErrorType) {
 	if e == stats.ErrNone {
 		e = stats.ErrConnectionTerminated
 	}
+	if l == s.beside {
+		s.hedgeLost(e, s.spare)
+		s.spare = false
+		return
+	}
 	switch {
 	case l.inEnd:
 		s.settle(l)
@@ -256,7 +270,7 @@ func (s *stream) legLost(l *leg, e stats.ErrorType) {
 
 // broken follows an error of a peer on one stream.
 func (s *stream) broken(l *leg, p problem) {
-	if l == &s.up {
+	if l != &s.down {
 		s.badAnswer(l, stats.ErrHTTPProtocolError, p)
 		return
 	}
@@ -272,6 +286,10 @@ func (s *stream) broken(l *leg, p problem) {
 func (s *stream) badAnswer(l *leg, e stats.ErrorType, p problem) {
 	if !l.closed {
 		l.p.reset(l, p.code)
+	}
+	if l == s.beside {
+		s.hedgeLost(e, false)
+		return
 	}
 	if s.committed {
 		s.cut(e, codeInternal)

@@ -178,6 +178,9 @@ func (s *stream) bound(now int64) {
 func (s *stream) allSaid() {
 	if s.in && s.req.grpc && !s.committed && s.call.Route.Timeout > 0 && s.due != dueRetry {
 		s.bound(s.srv.now)
+		if d := s.call.Route.AttemptTimeout; d > 0 {
+			s.attemptEnd = s.srv.now + int64(d)
+		}
 		s.armCall()
 	}
 }
@@ -207,6 +210,10 @@ func (s *stream) nextAttempt() {
 		s.step(step)
 		return
 	}
+	s.hedgeAt, s.attemptEnd = 0, 0
+	if d := s.call.Route.AttemptTimeout; d > 0 {
+		s.attemptEnd = now + int64(d)
+	}
 	s.armCall()
 	s.connect(ep)
 }
@@ -234,21 +241,25 @@ func (s *stream) attach(c *conn) {
 		s.noConnect()
 		return
 	}
+	s.give(c, s.up)
+	s.said()
+}
+
+// give sends what there is of the request on a leg.
+func (s *stream) give(c *conn, l *leg) {
 	c.lastID += 2
 	id := c.lastID - 1
 	if id > maxWindow-1000 {
 		c.goingAway = true
 		c.pool.drop(c)
 	}
-	l := &s.up
 	*l = leg{s: s, p: c, link: &c.link, c: c, id: id, in: l.in[:0], sendWindow: c.window,
 		recvWindow: int64(c.srv.Limits.Window), length: -1}
 	c.streams[id] = l
 	s.offered = true
-	s.keptAt = 0
 	end := s.down.inEnd && len(s.kept) == 0 && len(s.down.in) == 0 && s.down.trailers == nil && !s.overflow
 	at := c.startHead(id, end)
-	s.requestFields(c.field)
+	s.requestFields(s.contextOf(l), c.field)
 	c.endHead(at)
 	if end {
 		c.ended(l)
@@ -256,7 +267,6 @@ func (s *stream) attach(c *conn) {
 	} else {
 		s.move(l)
 	}
-	s.mirror()
 }
 
 // noConnect follows an endpoint that takes no extended CONNECT. Where nothing
@@ -269,7 +279,7 @@ func (s *stream) noConnect() {
 }
 
 // requestFields tells the request's fields as the next hop gets them.
-func (s *stream) requestFields(tell func(hpack.HeaderField)) {
+func (s *stream) requestFields(context tracing.SpanContext, tell func(hpack.HeaderField)) {
 	r := &s.req
 	traced := !s.srv.Tracer.Off
 	route := s.call.Route
@@ -293,7 +303,7 @@ func (s *stream) requestFields(tell func(hpack.HeaderField)) {
 		var b [tracing.TraceparentLen]byte
 		// Never indexed: it is new with each call and would only push others
 		// out of the peer's table.
-		tell(hpack.HeaderField{Name: "traceparent", Value: string(s.call.Context.AppendTraceparent(b[:0])), Sensitive: true})
+		tell(hpack.HeaderField{Name: "traceparent", Value: string(context.AppendTraceparent(b[:0])), Sensitive: true})
 	}
 	if s.rpcEnd != 0 && (tells || r.timeoutAt >= 0) {
 		var b [16]byte
@@ -320,10 +330,16 @@ func (s *stream) dropAttempt(why code) {
 	if s.wait != nil {
 		sharedOf(s.call.Endpoint()).leave(s)
 	}
+	s.unhedge()
+	s.dropUp(why)
+}
+
+// dropUp gives up the leg of the attempt.
+func (s *stream) dropUp(why code) {
 	if s.up.s != nil && !s.up.closed {
-		s.up.p.reset(&s.up, why)
+		s.up.p.reset(s.up, why)
 	}
-	s.drop(&s.up)
+	s.drop(s.up)
 }
 
 // attemptFailed ends the attempt without an answer, and tries again or gives up.
@@ -332,12 +348,19 @@ func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, agai
 	ours := e == stats.ErrConnectionLimitReached || e == stats.ErrHTTPUpgradeFailed || reason == stats.RetryRefused ||
 		e == stats.ErrHTTPResponseTimeout && s.starved() || s.spare
 	s.spare = false
-	s.dropAttempt(codeCancel)
+	hedge := s.beside
+	if hedge == nil {
+		s.dropAttempt(codeCancel)
+	}
 	s.seq++
 	if ours {
 		s.call.Cancel(now) // says nothing about the endpoint
 	} else {
 		s.call.Done(now, 0, e, now-s.call.Began())
+	}
+	if hedge != nil {
+		s.failover()
+		return
 	}
 	if again {
 		s.lastErr = e
@@ -354,7 +377,7 @@ func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, agai
 // which a client could otherwise open the breakers of others. An RPC may be
 // answered before its end.
 func (s *stream) starved() bool {
-	return !s.req.grpc && s.up.s != nil && !s.up.closed && !s.down.inEnd && len(s.down.in) == 0 && s.keptAt == len(s.kept)
+	return !s.req.grpc && s.up.s != nil && !s.up.closed && !s.down.inEnd && len(s.down.in) == 0 && s.up.keptAt == len(s.kept)
 }
 
 func (s *stream) retryAfter(d time.Duration) {
@@ -374,13 +397,13 @@ func (s *stream) retryAfter(d time.Duration) {
 // wasRefused moves a call on that the endpoint has not looked at (RFC 9113
 // section 8.7): once without asking the budget, as gRFC A6 has it.
 func (s *stream) wasRefused() {
-	if s.refused || s.overflow || s.committed {
+	if s.refused || s.overflow || s.committed || s.beside != nil {
 		s.attemptFailed(stats.ErrConnectionTerminated, stats.RetryRefused, true)
 		return
 	}
 	s.refused = true
 	s.call.Route.Service.Retry(stats.RetryIdleReset)
-	s.drop(&s.up)
+	s.drop(s.up)
 	s.seq++
 	s.connect(s.call.Endpoint())
 }

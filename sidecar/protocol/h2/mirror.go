@@ -6,14 +6,25 @@ import (
 	"github.com/meshd/meshd/sidecar/call"
 )
 
-// mirror gives copies of the request to the route's mirrors, once it is there
-// as a whole and was sent, if all of it is at hand then.
-func (s *stream) mirror() {
-	if s.copied || !s.down.inEnd || !s.in || !s.offered || s.committed {
+// said is called as a request comes and was sent. Once, when it is there as a
+// whole and still at hand, it is copied to mirrors and may get a hedge.
+func (s *stream) said() {
+	if s.whole || !s.down.inEnd || !s.in || !s.offered || s.committed {
 		return
 	}
-	s.copied = true
-	if s.overflow || s.down.trailers != nil || s.req.protocol != "" || len(s.call.Route.Mirrors) == 0 || s.call.Route.Mirror == nil {
+	s.whole = true
+	if s.overflow || s.down.trailers != nil || s.req.protocol != "" {
+		return
+	}
+	s.mirror()
+	if s.wait == nil && s.up.s != nil && !s.up.closed {
+		s.hedgeLater()
+	}
+}
+
+// mirror gives copies of the request to the route's mirrors.
+func (s *stream) mirror() {
+	if len(s.call.Route.Mirrors) == 0 || s.call.Route.Mirror == nil {
 		return
 	}
 	to := s.call.MirrorTo()
@@ -21,7 +32,7 @@ func (s *stream) mirror() {
 		return
 	}
 	m := call.Mirrored{Method: s.req.method, Authority: s.req.authority, Target: s.req.path}
-	s.requestFields(func(f hpack.HeaderField) {
+	s.requestFields(s.call.Context, func(f hpack.HeaderField) {
 		switch {
 		case f.Name[0] == ':' || f.Name == "host" || f.Name == "content-length":
 		default:

@@ -97,7 +97,7 @@ func (s *stream) replyAs(status int, rpc uint32, e stats.ErrorType, detail strin
 		s.letGo()
 		return
 	}
-	s.up = leg{s: s, in: append(s.up.in[:0], text...), inEnd: true, closed: true, length: -1}
+	*s.up = leg{s: s, in: append(s.up.in[:0], text...), inEnd: true, closed: true, length: -1}
 	s.drop(&s.down)
 	s.arm(dueCall, s.srv.now+int64(s.srv.Limits.StreamIdle))
 	s.move(&s.down)

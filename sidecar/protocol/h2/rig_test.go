@@ -198,8 +198,8 @@ func (r *rig) dump() string {
 			c.Conn.RemoteAddr(), c.client, c.sendWindow, c.recvWindow, c.uncredited, c.held, len(c.out), c.flushing, c.again, c.reading, len(c.waiting))
 		for id, l := range c.streams {
 			s := l.s
-			fmt.Fprintf(&b, "\t%d %s %s in=%v committed=%v wait=%v kept %d/%d: ", id, s.req.method, s.req.path, s.in, s.committed, s.wait != nil, s.keptAt, len(s.kept))
-			for _, l := range []*leg{&s.down, &s.up} {
+			fmt.Fprintf(&b, "\t%d %s %s in=%v committed=%v wait=%v kept %d/%d: ", id, s.req.method, s.req.path, s.in, s.committed, s.wait != nil, s.up.keptAt, len(s.kept))
+			for _, l := range []*leg{&s.down, s.up} {
 				fmt.Fprintf(&b, "[%d closed=%v sends %d takes %d owed %d waits=%v in=%d inEnd=%v outEnd=%v] ",
 					l.id, l.closed, l.sendWindow, l.recvWindow, l.owed, l.waits, len(l.in), l.inEnd, l.outEnd)
 			}

@@ -50,6 +50,7 @@ type leg struct {
 	outEnd   bool  // we have
 	length   int64 // bytes that are to come by Content-Length; -1: as many as do
 	got      int64
+	keptAt   int // of stream.kept, what it has got: towards an endpoint
 }
 
 // credit is gave for bytes that are no content.
@@ -65,7 +66,10 @@ type stream struct {
 	srv *Server
 	seq uint64 // counts what asynchronous work was started for; never goes back
 
-	down, up leg
+	down   leg
+	up     *leg   // of the attempt
+	beside *leg   // of its hedge; nil: there is none
+	ups    [2]leg // both
 
 	peer      string
 	original  netip.AddrPort
@@ -78,12 +82,11 @@ type stream struct {
 
 	// The request, for another attempt.
 	kept     []byte // content that was passed on
-	keptAt   int    // of it, what this attempt has got
 	replay   bool   // keep
 	overflow bool   // content was passed on that kept does not hold
 	offered  bool   // an attempt was given something of the request
 	refused  bool   // was moved on once because an endpoint had not looked at it
-	copied   bool   // to the route's mirrors, if they get any
+	whole    bool   // what is to be done with a whole request was done
 	spare    bool   // the attempt's loss says nothing about the endpoint
 	lastErr  stats.ErrorType
 	retryIn  time.Duration // what an answer of ours says of trying again; 0: nothing
@@ -95,13 +98,15 @@ type stream struct {
 	outcome   int  // what counts: a gRPC code, or status
 	latency   int64
 
-	wait     *waiter // for a connection
-	timer    *time.Timer
-	armed    int64
-	deadline int64
-	due      due
-	callEnd  int64
-	rpcEnd   int64 // by grpc-timeout; 0: none
+	wait       *waiter // for a connection
+	timer      *time.Timer
+	armed      int64
+	deadline   int64
+	due        due
+	hedgeAt    int64 // when a hedge is due; 0: none is
+	attemptEnd int64
+	callEnd    int64
+	rpcEnd     int64 // by grpc-timeout; 0: none
 }
 
 // newStream takes a stream, with the lock held.
@@ -112,7 +117,9 @@ func (srv *Server) newStream() *stream {
 		srv.free = srv.free[:n-1]
 		return s
 	}
-	return &stream{srv: srv}
+	s := &stream{srv: srv}
+	s.up = &s.ups[0]
+	return s
 }
 
 // maxFree bounds the streams kept for use again.
@@ -121,14 +128,14 @@ const maxFree = 256
 // over puts a stream among those to be used again, once nobody has to do with
 // it any more. It stays what it is until the event at hand is over.
 func (s *stream) over() {
-	if s.gone || s.in || !s.down.closed || s.up.s != nil && !s.up.closed || s.wait != nil {
+	if s.gone || s.in || !s.down.closed || s.up.s != nil && !s.up.closed || s.wait != nil || s.beside != nil {
 		return
 	}
 	s.gone = true
 	s.seq++
 	s.forget()
 	s.drop(&s.down)
-	s.drop(&s.up)
+	s.drop(s.up)
 	s.srv.retired = append(s.srv.retired, s)
 }
 
@@ -136,7 +143,7 @@ func (s *stream) over() {
 func (srv *Server) recycle() {
 	for _, s := range srv.retired {
 		srv.active.Add(-1)
-		if len(srv.free) >= maxFree || cap(s.kept)+cap(s.down.in)+cap(s.up.in) > 8<<10 {
+		if len(srv.free) >= maxFree || cap(s.kept)+cap(s.down.in)+cap(s.ups[0].in)+cap(s.ups[1].in) > 8<<10 {
 			if s.timer != nil {
 				s.timer.Stop()
 			}
@@ -147,8 +154,9 @@ func (srv *Server) recycle() {
 		*s = stream{
 			srv: srv, seq: s.seq, timer: s.timer, armed: s.armed, kept: s.kept[:0],
 			req: head{fields: s.req.fields[:0]}, resp: head{fields: s.resp.fields[:0]},
-			down: leg{in: s.down.in[:0]}, up: leg{in: s.up.in[:0]},
+			down: leg{in: s.down.in[:0]}, ups: [2]leg{{in: s.ups[0].in[:0]}, {in: s.ups[1].in[:0]}},
 		}
+		s.up = &s.ups[0]
 		srv.free = append(srv.free, s)
 	}
 	clear(srv.retired)
@@ -158,7 +166,7 @@ func (srv *Server) recycle() {
 // other is the other side.
 func (s *stream) other(l *leg) *leg {
 	if l == &s.down {
-		return &s.up
+		return s.up
 	}
 	return &s.down
 }
@@ -189,7 +197,7 @@ func (s *stream) received(l *leg, p []byte, end bool) {
 		}
 	}
 	if end && l == &s.down {
-		s.mirror()
+		s.said()
 	}
 	s.settle(l)
 }
@@ -208,7 +216,7 @@ func (s *stream) ready(to *leg) bool {
 	if to == &s.down {
 		return s.committed && !to.closed && !to.outEnd
 	}
-	return to.p != nil && !to.closed && !to.outEnd && s.keptAt == len(s.kept)
+	return to.p != nil && !to.closed && !to.outEnd && to.keptAt == len(s.kept)
 }
 
 // pass sends content of from on, keeps a copy for another attempt while that
@@ -233,7 +241,7 @@ func (s *stream) keep(p []byte) {
 	of := s.down.link
 	if s.replay && !s.overflow && len(s.kept)+len(p) <= s.call.Route.Retry.BufferBytes && of.kept+len(p) <= s.srv.Limits.Held {
 		s.kept = append(s.kept, p...)
-		s.keptAt = len(s.kept)
+		s.up.keptAt = len(s.kept)
 		of.kept += len(p)
 		return
 	}
@@ -243,7 +251,7 @@ func (s *stream) keep(p []byte) {
 
 // forget lets go of what was kept for another attempt.
 func (s *stream) forget() {
-	if s.keptAt = 0; len(s.kept) > 0 {
+	if s.up.keptAt = 0; len(s.kept) > 0 {
 		s.down.link.kept -= len(s.kept)
 		s.kept = s.kept[:0]
 	}
@@ -255,10 +263,10 @@ func (s *stream) forget() {
 // move sends on what waits for leg to, as far as it goes.
 func (s *stream) move(to *leg) {
 	from := s.other(to)
-	if to == &s.up && s.keptAt < len(s.kept) && to.p != nil && !to.closed {
+	if to != &s.down && to.keptAt < len(s.kept) && to.p != nil && !to.closed {
 		last := len(from.in) == 0 && from.inEnd && from.trailers == nil
-		s.keptAt += to.p.sendData(to, s.kept[s.keptAt:], last)
-		if s.keptAt < len(s.kept) || to.outEnd {
+		to.keptAt += to.p.sendData(to, s.kept[to.keptAt:], last)
+		if to.keptAt < len(s.kept) || to.outEnd {
 			s.settle(to)
 			return
 		}

@@ -322,7 +322,9 @@ func TestStress(t *testing.T) {
 	o.trace = 0.1
 	o.cluster.Limits = resource.Limits{Pending: 500, Requests: 900}
 	o.cluster.Breaker = resource.Breaker{ConsecutiveFailures: 50, OpenFor: 5 * time.Millisecond, HalfOpenRequests: 3}
+	o.route.Hedge = resource.Hedge{Share: 0.3, Delay: 2 * time.Millisecond}
 	r := newRig(t, o, chaotic(t, seed), chaotic(t, seed+1), chaotic(t, seed+2))
+	r.change(func() { r.route.Init(nil, r.cluster.Now) })
 	var over atomic.Bool
 	timer := time.AfterFunc(5*time.Second, func() { over.Store(true) })
 	defer timer.Stop()

@@ -13,6 +13,7 @@ const (
 	dueCall due = iota
 	dueAttempt
 	dueRetry
+	dueHedge
 )
 
 // arm sets what is due next and when. A timer that fires earlier is left alone
@@ -59,6 +60,10 @@ func (s *stream) expire() {
 	case s.due == dueRetry:
 		s.nextAttempt()
 		return
+	case s.due == dueHedge:
+		s.hedge()
+		s.armCall()
+		return
 	case s.callEnd == 0 && s.due == dueCall && s.req.grpc && !s.down.inEnd && s.up.s != nil && !s.up.closed:
 		return // an RPC that neither side has ended may be silent; PING looks after its peers
 	}
@@ -69,10 +74,8 @@ func (s *stream) expire() {
 func (s *stream) armCall() {
 	now := s.srv.now
 	at, what := s.callEnd, dueCall
-	if d := s.call.Route.AttemptTimeout; d > 0 && !s.committed && s.req.protocol == "" && !s.call.Waiting() {
-		if t := now + int64(d); at == 0 || t < at {
-			at, what = t, dueAttempt
-		}
+	if t := s.attemptEnd; t > 0 && !s.committed && s.req.protocol == "" && !s.call.Waiting() && (at == 0 || t < at) {
+		at, what = t, dueAttempt
 	}
 	if at == 0 {
 		if s.committed && (s.req.grpc || s.req.protocol != "") {
@@ -80,6 +83,9 @@ func (s *stream) armCall() {
 			return
 		}
 		at = now + int64(s.srv.Limits.StreamIdle)
+	}
+	if s.hedgeAt != 0 && s.hedgeAt < at {
+		at, what = s.hedgeAt, dueHedge
 	}
 	s.arm(what, at)
 }
@@ -90,6 +96,9 @@ func (s *stream) timedOut(attempt bool) {
 	case s.committed:
 		s.cut(stats.ErrHTTPResponseTimeout, codeCancel)
 	default:
+		if !attempt {
+			s.unhedge() // there is no time left for either
+		}
 		s.attemptFailed(stats.ErrHTTPResponseTimeout, stats.RetryTimeout, attempt)
 	}
 }

@@ -29,25 +29,28 @@ type back struct {
 
 // attach1 sends what there is of the request on an HTTP/1.1 connection.
 func (s *stream) attach1(c *back) {
-	l := &s.up
+	s.give1(c, s.up)
+	s.said()
+}
+
+// give1 is give.
+func (s *stream) give1(c *back, l *leg) {
 	*l = leg{s: s, p: c, link: &c.link, in: l.in[:0], length: -1}
 	c.l, c.touched, c.keep = l, false, false
 	c.message1 = message1{raw: s.req.protocol != ""}
 	s.offered = true
-	s.keptAt = 0
 	end := s.down.inEnd && len(s.kept) == 0 && len(s.down.in) == 0 && s.down.trailers == nil && !s.overflow
-	c.request(s, end)
+	c.request(s, l, end)
 	if end {
 		l.outEnd = true
 		s.settle(&s.down)
 	} else {
 		s.move(l)
 	}
-	s.mirror()
 }
 
 // request writes the head.
-func (c *back) request(s *stream, end bool) {
+func (c *back) request(s *stream, l *leg, end bool) {
 	r := &s.req
 	method := r.method
 	if c.raw {
@@ -60,7 +63,7 @@ func (c *back) request(s *stream, end bool) {
 	c.out = append(c.out, " HTTP/1.1\r\n"...)
 	c.out = appendField(c.out, "Host", r.authority)
 	cookies, chunks := false, !end && !c.raw && (r.length < 0 || announced(r.fields))
-	s.requestFields(func(f hpack.HeaderField) {
+	s.requestFields(s.contextOf(l), func(f hpack.HeaderField) {
 		switch {
 		case f.Name[0] == ':' || f.Name == "host" || f.Name == "content-length" && chunks:
 		case f.Name == "te":
@@ -189,6 +192,9 @@ func (c *back) head(l *leg, b []byte) int {
 			}
 		})
 	})
+	if l == s.beside && status < 200 {
+		return n
+	}
 	if wrong := s.resp.take(c.fields, kindResponse); wrong != "" {
 		s.badAnswer(l, stats.ErrHTTPProtocolError, problem{0, codeProtocol, wrong})
 		return 0
@@ -229,7 +235,7 @@ func (c *back) bury(e stats.ErrorType) {
 	}
 	c.part(l)
 	if e == stats.ErrConnectionTerminated && c.reused && !c.touched && h1.Idempotent(l.s.req.method) {
-		l.s.wasRefused() // it was closed while idle, as our request crossed its FIN
+		l.s.wasReset(l, codeRefused) // it was closed while idle, as our request crossed its FIN
 		return
 	}
 	l.s.legLost(l, e)
