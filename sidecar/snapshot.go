@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/health"
@@ -59,8 +60,9 @@ type snapshot struct {
 	waiting  map[string][]*waiter
 	unknown  map[string]bool // authorities that the control plane does not know; it says when it does
 	clusters map[string]*call.Cluster
-	shares   resource.Shares // the newest
-	byName   sync.Map        // clusters, without mu
+	shares   resource.Shares            // the newest
+	buckets  map[string]*breaker.Bucket // of rate limits, by what is limited
+	byName   sync.Map                   // clusters, without mu
 }
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
@@ -75,7 +77,7 @@ func newSnapshot(log *slog.Logger, reg *stats.Registry, now func() int64, dial d
 	s := &snapshot{
 		log: log, stats: reg, now: now,
 		waiting: map[string][]*waiter{}, unknown: map[string]bool{},
-		clusters: map[string]*call.Cluster{},
+		clusters: map[string]*call.Cluster{}, buckets: map[string]*breaker.Bucket{},
 	}
 	s.hosts.Store(&map[string]*known{})
 	s.health = health.New(health.Config{Now: now, Dial: dial, Active: s.calling, Event: s.healthEvent})
@@ -236,9 +238,7 @@ func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route 
 	svc := s.stats.Client(r.Service)
 	out := &call.Route{Route: *r, Service: svc, Stats: svc.Route(r.Name), Mesh: true}
 	out.Init(before.Route(r.Name), s.now)
-	if rate, ok := s.shares.Rates[r.Service]; ok {
-		out.ShareRate(rate)
-	}
+	s.limit(out)
 	out.Host, out.Port = hostPort(r.Service)
 	for _, w := range r.Clusters {
 		out.Clusters = append(out.Clusters, s.cluster(w.Name))

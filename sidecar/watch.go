@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/sidecar/health"
@@ -37,6 +38,31 @@ func (s *snapshot) healthEvent(e health.Event) {
 	}
 	s.log.Info("an endpoint takes calls again", "cluster", e.Cluster, "endpoint", e.Endpoint.Address,
 		"instance", e.Endpoint.ID, "rule", e.Rule.String())
+}
+
+// limit gives a route its bucket, with mu held: one for each route, by whatever
+// name its service is called, and one for all routes of a service where the
+// limit is shared with other clients.
+func (s *snapshot) limit(r *call.Route) {
+	l := r.RateLimit
+	if l.PerSecond <= 0 {
+		return
+	}
+	name := "route " + r.Name
+	if l.Shared {
+		name = "service " + r.Route.Service
+	}
+	b := s.buckets[name]
+	if b == nil {
+		b = breaker.NewBucket(l.PerSecond, l.Burst)
+		s.buckets[name] = b
+	} else {
+		b.Set(l.PerSecond, l.Burst)
+	}
+	r.Bucket = b
+	if rate, ok := s.shares.Rates[r.Route.Service]; ok {
+		r.ShareRate(rate)
+	}
 }
 
 // onShares puts this client's parts of limits in force that all callers of a

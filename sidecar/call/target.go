@@ -71,7 +71,7 @@ type Route struct {
 	priority breaker.Priority // of calls that say none
 }
 
-// Init is due once a Route is made. hedges and buckets live on with their
+// Init is due once a Route is made. Hedges live on with their
 // route's name when its configuration changes; kept is the Route of before, or nil.
 func (r *Route) Init(kept *Route, now func() int64) {
 	if p, err := breaker.ParsePriority(r.Route.Priority); err == nil {
@@ -82,15 +82,6 @@ func (r *Route) Init(kept *Route, now func() int64) {
 			r.hedge = kept.hedge
 		} else {
 			r.hedge = breaker.NewHedge(share, now)
-		}
-	}
-	if l := r.RateLimit; l.PerSecond > 0 {
-		if kept != nil && kept.Bucket != nil {
-			if r.Bucket = kept.Bucket; kept.RateLimit != l {
-				r.Bucket.Set(l.PerSecond, l.Burst)
-			}
-		} else {
-			r.Bucket = breaker.NewBucket(l.PerSecond, l.Burst)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func TestHedgeAndFailures(t *testing.T) {
 						return
 					}
 					<-failed
-					time.Sleep(5 * time.Millisecond) // the failure is seen first, mostly
+					<-time.After(5 * time.Millisecond) // the failure is seen first, mostly
 					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 				})
 			}
@@ -196,7 +196,7 @@ func TestNotHedged(t *testing.T) {
 					return
 				}
 				n.Add(1)
-				time.Sleep(30 * time.Millisecond)
+				<-time.After(30 * time.Millisecond)
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 			}
 		})
@@ -224,9 +224,9 @@ func TestHedgesUnderLoad(t *testing.T) {
 				}
 				switch n.Add(1) % 13 {
 				case 3, 7:
-					time.Sleep(8 * time.Millisecond)
+					<-time.After(8 * time.Millisecond)
 				case 5:
-					time.Sleep(6 * time.Millisecond)
+					<-time.After(6 * time.Millisecond)
 					return
 				}
 				if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"); err != nil {
