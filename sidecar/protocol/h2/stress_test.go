@@ -180,7 +180,7 @@ func (k *stressClient) run(addr string) {
 		}
 		k.p = newWire(k.t, c)
 		k.next, k.conn, k.streams = 1, defaultWindow, map[uint32]*stressCall{}
-		k.p.send([]byte(preface), appendSettings(nil, settingWindow, uint32(k.rnd.IntN(100000))))
+		k.p.send([]byte(preface), appendSettings(nil, settingWindow, uint32(1+k.rnd.IntN(100000))))
 		limit := 20 + k.rnd.IntN(200)
 		hard := k.rnd.IntN(4) // how it leaves
 		for !k.done() && (int(k.next/2) < limit || hard > 1 && len(k.streams) > 0) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -241,8 +242,8 @@ func TestRefusals(t *testing.T) {
 
 // A call that is limited is told when to come again; in gRPC, too.
 func TestRateLimited(t *testing.T) {
-	r := newRig(t, options{route: resource.Route{RateLimit: resource.RateLimit{PerSecond: 0.01, Burst: 1}}}, answering(t, "a"))
-	r.change(func() { r.route.Init(nil, r.cluster.Now) })
+	r := newRig(t, options{}, answering(t, "a"))
+	r.change(func() { r.route.Bucket = breaker.NewBucket(0.01, 1) })
 	p := r.wire()
 	p.request(1, true, "GET", "/")
 	p.whole(1)
