@@ -26,7 +26,7 @@ type Admission struct {
 // priorities are the words of a call's priority, the first to be shed first.
 var priorities = []string{"sheddable", "sheddable-plus", "critical", "critical-plus"}
 
-func defaultHold() Hold { return Hold{Calls: 1024, Wait: 10 * time.Second} }
+func defaultHold() Hold { return Hold{Calls: 4096, Wait: 10 * time.Second} }
 
 func (h *Hold) decode(v value) {
 	v.fields(fields{
