@@ -190,12 +190,12 @@ func TestJitterIsOnTop(t *testing.T) {
 }
 
 func TestVerdictsSurviveUpdates(t *testing.T) {
-	checked(t, 3, tcp, func(m *Monitor, h *hosts, set *endpoint.Set, _ *journal) {
+	checked(t, 3, tcp, func(m *Monitor, h *hosts, _ *endpoint.Set, _ *journal) {
 		c := resource.Cluster{Name: "a", Check: tcp, Outlier: resource.Outlier{Disabled: true}}
 		h.set(func() { h.down[first] = true })
 		time.Sleep(31 * time.Second)
 		n := len(h.at(first, 0))
-		set = setOf(nil, 0, 1, 7) // new States
+		set := setOf(nil, 0, 1, 7) // new States
 		m.Update(c, set)
 		synctest.Wait()
 		if set.Endpoints()[0].Verdict() != endpoint.CheckedUnhealthy || set.Endpoints()[1].Verdict() != endpoint.CheckedHealthy {

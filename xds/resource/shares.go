@@ -31,7 +31,7 @@ func DecodeShares(a *anypb.Any) (*Shares, error) {
 		err = in("name", errMissing)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Runtime %q: %w", name, err)
+		return nil, fmt.Errorf("runtime %q: %w", name, err)
 	}
 	s := &Shares{}
 	err = runtimeFields.walk(b, func(n protowire.Number, v value) error {
@@ -48,7 +48,7 @@ func DecodeShares(a *anypb.Any) (*Shares, error) {
 		return d.done()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("Runtime %q: %w", name, err)
+		return nil, fmt.Errorf("runtime %q: %w", name, err)
 	}
 	return s, nil
 }
@@ -76,7 +76,7 @@ func (s *Shares) Encode(name string) (*anypb.Any, error) {
 	}}
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(layer)
 	if err != nil {
-		return nil, fmt.Errorf("Runtime %q: %w", name, err)
+		return nil, fmt.Errorf("runtime %q: %w", name, err)
 	}
 	body := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
 	body = protowire.AppendBytes(protowire.AppendTag(body, 2, protowire.BytesType), b)

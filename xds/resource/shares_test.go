@@ -59,10 +59,10 @@ func TestSharesRefused(t *testing.T) {
 		layer map[string]any
 		want  string
 	}{
-		"negative": {map[string]any{"rates": map[string]any{"s": -1}}, `Runtime "n": layer.rates.s: -1 is not valid, want a number of 0 to 1e+15`},
-		"text":     {map[string]any{"requests": map[string]any{"s": "1"}}, `Runtime "n": layer.requests.s: "1" is not valid, want a number of 0 to 1e+15`},
-		"a list":   {map[string]any{"requests": []any{}}, `Runtime "n": layer.requests: [] is not valid, want an object`},
-		"more":     {map[string]any{"other": 1}, `Runtime "n": layer.other: not known, want one of requests, rates`},
+		"negative": {map[string]any{"rates": map[string]any{"s": -1}}, `runtime "n": layer.rates.s: -1 is not valid, want a number of 0 to 1e+15`},
+		"text":     {map[string]any{"requests": map[string]any{"s": "1"}}, `runtime "n": layer.requests.s: "1" is not valid, want a number of 0 to 1e+15`},
+		"a list":   {map[string]any{"requests": []any{}}, `runtime "n": layer.requests: [] is not valid, want an object`},
+		"more":     {map[string]any{"other": 1}, `runtime "n": layer.other: not known, want one of requests, rates`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := DecodeShares(packed(t, aRuntime(t, "n", c.layer)))
