@@ -55,7 +55,7 @@ func (s *stream) hedge() {
 			s.give1(c, l)
 			return
 		}
-	} else if c := p.best(); c != nil && !c.congested() {
+	} else if c := p.live(); c != nil && !c.congested() {
 		s.beside = l
 		s.give(c, l)
 		return

@@ -74,8 +74,8 @@ func (p *shared) room() bool {
 	return n < p.srv.Limits.Connections && (p.max == 0 || n < p.max)
 }
 
-// join gives s a connection, now or when there is one; false: too many wait.
-func (p *shared) join(s *stream) bool {
+// live is best, after a look at one that may have been closed while it was idle.
+func (p *shared) live() *conn {
 	c := p.best()
 	if c != nil && c.unsure && len(c.streams) == 0 {
 		c.unsure = false
@@ -86,7 +86,12 @@ func (p *shared) join(s *stream) bool {
 			c = p.best()
 		}
 	}
-	if c != nil {
+	return c
+}
+
+// join gives s a connection, now or when there is one; false: too many wait.
+func (p *shared) join(s *stream) bool {
+	if c := p.live(); c != nil {
 		if c.congested() && p.dialing == 0 && p.room() {
 			p.dial(s)
 		}
