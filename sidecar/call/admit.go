@@ -38,6 +38,10 @@ type Said struct {
 	Attempt   int           // of AttemptHeader; 0: none
 	Timeout   time.Duration // what is left to the caller, of TimeoutHeader or grpc-timeout; 0: not said
 	Request   Request       // nil unless the route Looks
+	// Partial says that not all of the request is at hand. Such a call is let
+	// in uncounted: what its client keeps back must not take an application's
+	// place from others.
+	Partial bool
 }
 
 // The headers in which sidecars tell each other of a call's earlier attempts
@@ -70,6 +74,9 @@ func (c *Call) Begin(t *Tracer, r *Route, said *Said, owner Owner, now int64) St
 	}
 	c.choose()
 	if r.Server {
+		if said.Partial {
+			return Go
+		}
 		return c.knock(now)
 	}
 	if said.Request != nil {

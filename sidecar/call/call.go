@@ -70,6 +70,7 @@ type Call struct {
 	ownPriority bool // said by the request itself
 	earlier     int  // the attempts that led to this call
 	final       bool // whoever failed has tried again already
+	denied      bool // a retry, by the budget
 	turns       int  // attempts that were Turned
 	joined      *Joined
 
@@ -129,15 +130,19 @@ func (c *Call) Retry(now int64, reason stats.RetryReason, replayable bool) (time
 	switch {
 	case !replayable, p.On&reasonBits[reason] == 0, c.attempts-c.extra() > p.Attempts, c.attempts >= maxAttempts,
 		c.turns > 1: // a third endpoint has no more to spare than two
+		c.giveUp()
 		return 0, false
 	case c.earlier > 1 && reason != stats.RetryConnectFailure && reason != stats.RetryRefused, c.final:
 		// Another tier tries again: two that do multiply.
 		c.log.note(noteOtherTier, now)
+		c.giveUp()
 		return 0, false
 	}
 	if c.view == nil || !c.view.budget.Withdraw() {
 		c.Route.Service.RetryDenied()
 		c.log.note(noteBudget, now)
+		c.denied = true
+		c.giveUp()
 		return 0, false
 	}
 	c.Route.Service.Retry(reason)

@@ -169,9 +169,10 @@ func (c *Call) leave(now int64, answered bool) {
 	}
 }
 
-// Streaming says that the answer's head is there and that nobody knows how long
-// the rest will be: an upgraded connection, a stream. The call then counts no
-// longer among those that the application works on.
+// Streaming says that the answer's head is there and not the rest: an upgraded
+// connection, a stream, or more than the client takes at once. The call then
+// counts no longer among those that the application works on: how long it goes
+// on is the client's doing.
 func (c *Call) Streaming(now int64) { c.leave(now, true) }
 
 // cohort spreads calls of one priority over those shed first and last; the

@@ -142,7 +142,24 @@ func (c *Call) part(ok bool) {
 		c.tracer.Joins.remove(c.Context.TraceID, e)
 		return
 	}
-	if !ok && (c.attempts > 1 || c.final) {
+	if !ok {
+		e.give(c)
+	}
+}
+
+// giveUp says, before the failure goes to the application, that whoever called
+// that need not try again.
+func (c *Call) giveUp() {
+	if e := c.joined; e != nil && !c.Route.Server {
+		e.give(c)
+	}
+}
+
+// give notes a call that was tried again, here or below, and failed; or that
+// would have been, had the budget not been spent: a tier above has no reason to
+// spend its own on the same outage.
+func (e *Joined) give(c *Call) {
+	if c.attempts > 1 || c.final || c.denied {
 		e.retried.Store(int32(max(c.attempts, 2)))
 	}
 }

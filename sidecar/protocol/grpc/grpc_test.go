@@ -197,7 +197,7 @@ func TestFromProxyError(t *testing.T) {
 		{stats.ErrHTTPRequestError, 417, Internal},
 		{stats.ErrDestinationNotFound, 503, Unavailable},
 		{stats.ErrProxyConfigurationError, 500, Unavailable},
-		{stats.ErrHTTPProtocolError, 502, Internal},
+		{stats.ErrHTTPProtocolError, 502, Unavailable},
 		{stats.ErrProxyLoopDetected, 502, Internal},
 		{stats.ErrProxyInternalError, 500, Internal},
 		{stats.ErrClientClosed, 0, Cancelled},

@@ -166,7 +166,7 @@ func FromProxyError(e stats.ErrorType, httpStatus int) uint32 {
 		return Cancelled
 	case stats.ErrHTTPResponseHeaderSectionSize, stats.ErrHTTPResponseHeaderSize, stats.ErrHTTPResponseBodySize,
 		stats.ErrHTTPResponseTrailerSectionSize, stats.ErrHTTPResponseTrailerSize,
-		stats.ErrHTTPProtocolError, stats.ErrProxyInternalError, stats.ErrProxyLoopDetected:
+		stats.ErrProxyInternalError, stats.ErrProxyLoopDetected:
 		return Internal
 	case stats.ErrProxyConfigurationError:
 		return Unavailable // until the next configuration

@@ -183,7 +183,7 @@ func (s *session) commit(u *upstream, r *response, n int, now, latency int64) {
 			return
 		}
 	}
-	if b := &s.resp.body; !b.done() && (b.kind == bodyChunked || b.kind == bodyUntilClose) {
+	if !s.resp.body.done() {
 		s.call.Streaming(now)
 	}
 	if s.send(out) && s.resp.body.done() {

@@ -73,6 +73,7 @@ func (s *session) begin(a *call.Authority, now int64) {
 	parent, has := s.parent()
 	said := call.Said{Parent: parent, HasParent: has}
 	r.says(in, &said)
+	said.Partial = route.Server && !s.whole()
 	if route.Looks() {
 		said.Request = asked{s}
 	}
@@ -122,6 +123,16 @@ func (s *session) begin(a *call.Authority, now int64) {
 		}
 	}
 	s.step(step, now)
+}
+
+// whole reports whether the request whose head lies in in is there to its end.
+func (s *session) whole() bool {
+	b := s.reqBody
+	if b.done() {
+		return true
+	}
+	_, err := take(&b, s.down.in[s.headLen:], s.srv.Limits)
+	return err == nil && b.done()
 }
 
 // step goes on as the call has it.

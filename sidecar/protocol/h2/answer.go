@@ -112,7 +112,7 @@ func (s *stream) commit(l *leg, end bool) {
 	}
 	s.afterHead()
 	s.addSaid(&s.resp, end)
-	if s.call.Route.Server && !end && (l.length < 0 || s.req.protocol != "") {
+	if s.call.Route.Server && !end {
 		s.srv.begun = append(s.srv.begun, asked{s, s.seq})
 	}
 	if s.call.Route.Via {

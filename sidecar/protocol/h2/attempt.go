@@ -58,6 +58,7 @@ func (s *stream) route(a *call.Authority) {
 	parent, has := s.parent()
 	said := call.Said{Parent: parent, HasParent: has}
 	s.says(&said)
+	said.Partial = route.Server && !s.down.inEnd
 	if route.Looks() {
 		said.Request = subject{s}
 	}
@@ -364,7 +365,10 @@ func (s *stream) attemptFailed(e stats.ErrorType, reason stats.RetryReason, agai
 	}
 	if again {
 		s.lastErr = e
-		may := !s.overflow && !s.committed && (h1.Idempotent(s.req.method) || !s.offered || reason == stats.RetryRefused)
+		// Of an RPC the policy knows: one that is to be tried again when it is
+		// UNAVAILABLE is when its connection is lost, which is what that means.
+		asRPC := s.req.grpc && s.call.Route.Retry.On&resource.RetryUnavailable != 0
+		may := !s.overflow && !s.committed && (h1.Idempotent(s.req.method) || asRPC || !s.offered || reason == stats.RetryRefused)
 		if d, ok := s.call.Retry(now, reason, may); ok {
 			s.retryAfter(d)
 			return

@@ -154,8 +154,8 @@ func (s *stream) addTried(h *head) {
 	}
 }
 
-// streams are the answers that have begun in the event at hand and whose length
-// nobody knows. Those that have not ended with it are streams.
+// streams looks at the answers that have begun in the event at hand: those that
+// have not ended with it are streams, or more than the client takes at once.
 func (srv *Server) streams() {
 	for _, a := range srv.begun {
 		if s := a.s; s.seq == a.seq && s.in && !s.gone && !s.up.inEnd {
