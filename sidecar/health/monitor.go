@@ -106,15 +106,21 @@ func (c *cluster) check(cfg Config, res *resource.Cluster, endpoints []*endpoint
 }
 
 func (c *cluster) compare(cfg Config, res *resource.Cluster, endpoints []*endpoint.Endpoint) {
+	rules := res.Outlier
+	if b := &res.Breaker; !b.Disabled && b.ConsecutiveFailures > 0 && rules.Consecutive >= b.ConsecutiveFailures {
+		// The breaker opens as soon, and finds out in seconds whether the
+		// endpoint is back; an ejection would keep its trials away.
+		rules.Consecutive = 0
+	}
 	switch {
 	case res.Outlier.Disabled && c.outliers != nil:
 		c.outliers.stop()
 		c.outliers = nil
 	case res.Outlier.Disabled:
 	case c.outliers == nil:
-		c.outliers = startOutliers(cfg, res.Name, res.Outlier, c.counters, endpoints)
+		c.outliers = startOutliers(cfg, res.Name, rules, c.counters, endpoints)
 	default:
-		c.outliers.update(res.Outlier, endpoints)
+		c.outliers.update(rules, endpoints)
 	}
 }
 
