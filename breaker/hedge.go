@@ -29,14 +29,13 @@ func NewHedge(share float64, now func() int64) *Hedge {
 	}
 }
 
-// Begin counts a call that might be hedged, once, and says after how many
-// nanoseconds it should be; 0: not at all, nothing is known yet.
-func (h *Hedge) Begin(now int64) (delay int64) {
-	h.share.DepositAt(now)
-	return h.latency.Value()
-}
+// Credit counts a call that might have been hedged and has succeeded. In an
+// outage there is nothing to be had from hedges, and three tiers that hedge
+// would be 6 % more of it.
+func (h *Hedge) Credit(now int64) { h.share.DepositAt(now) }
 
-// Delay is what Begin says, without counting a call.
+// Delay says after how many nanoseconds a call should be hedged; 0: not at all,
+// nothing is known yet.
 func (h *Hedge) Delay() int64 { return h.latency.Value() }
 
 // Allow pays for the hedge out of budget, when its time has come, or reports false.

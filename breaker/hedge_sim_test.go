@@ -37,7 +37,8 @@ func TestHedge(t *testing.T) {
 					took = append(took, float64(s.now-began)/1e9)
 				}
 			}
-			delay := h.Begin(s.now)
+			h.Credit(s.now)
+			delay := h.Delay()
 			s.after(draw(), answer)
 			if !hedged || delay == 0 {
 				return
@@ -77,7 +78,8 @@ func TestHedgeWhenAllIsSlow(t *testing.T) {
 			latency = 500 * ms
 		}
 		budget.Deposit()
-		if d := h.Begin(now); d != 0 && d < latency && h.Allow(budget) {
+		h.Credit(now)
+		if d := h.Delay(); d != 0 && d < latency && h.Allow(budget) {
 			hedges++
 		}
 		h.Done(now, latency)

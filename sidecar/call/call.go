@@ -19,8 +19,9 @@ type Tracer struct {
 	Sampler *tracing.Sampler
 	Emit    func(tracing.Span) // never blocks
 	Epoch   time.Time          // what the engine's clock counts from
-	// Off says that spans go nowhere: no trace is started, continued or decided
-	// on, and traceparent and tracestate are to go through as they came.
+	// Off says that spans go nowhere: no trace is continued or decided on, and
+	// traceparent and tracestate are to go through as they came; where there are
+	// none, a call within the mesh gets a trace that nobody samples.
 	Off bool
 	// Joins lets calls out of the application go on from those that it serves;
 	// nil: they do not. Records keeps what there is to say of calls worth it;
@@ -39,10 +40,11 @@ type Tracer struct {
 // second attempt beside the first is in hedge.go.
 type Call struct {
 	Route   *Route
-	Context tracing.SpanContext // what the next hop is told, unless Tracer.Off; changes with each sampled attempt
+	Context tracing.SpanContext // what the next hop is told, if Told; changes with each sampled attempt
 	Start   int64               // ns on the engine's clock
 
 	tracer  *Tracer
+	begun   bool // a trace that is not collected
 	owner   Owner
 	cluster *Cluster
 	view    *view
@@ -56,9 +58,10 @@ type Call struct {
 	attempts int
 	tried    [maxAttempts]*endpoint.Endpoint
 	attempt
-	beside   attempt // a hedge, or what it was made beside
-	hedged   bool
-	measured bool // Route.hedge counts on what the first attempt takes
+	beside    attempt // a hedge, or what it was made beside
+	hedged    bool
+	hedgeable bool // a success pays for hedges
+	measured  bool // Route.hedge counts on what the first attempt takes
 
 	hash   uint64
 	hashed bool
@@ -91,15 +94,25 @@ type Call struct {
 
 func (c *Call) start(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) {
 	*c = Call{Route: r, Start: now, tracer: t}
-	if !t.Off {
+	switch {
+	case !t.Off:
 		c.Context = t.Sampler.Start(parent, hasParent, r.TraceRatio)
-	} else {
+	case hasParent || !r.Mesh:
 		c.Context = parent
+	default:
+		// Nobody collects it; but by the trace, deadlines and all that travels
+		// cross the application at the other end (travel.go).
+		c.Context = t.Sampler.Start(tracing.SpanContext{}, false, 0)
+		c.begun = true
 	}
 	if c.Context.Sampled() && !t.Off {
 		c.span = &record{call: c.Context, parent: parent}
 	}
 }
+
+// Told reports whether the next hop is told Context, in place of what the
+// request itself says in traceparent.
+func (c *Call) Told() bool { return !c.tracer.Off || c.begun }
 
 // Describe gives a sampled call's span what only the protocol knows. It costs
 // nothing when the call is not sampled.
@@ -214,6 +227,9 @@ func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 	if ok && !c.Route.Server && c.view != nil {
 		// A success pays for retries: in an outage nothing does.
 		c.view.budget.DepositAt(now)
+		if c.hedgeable {
+			c.Route.hedge.Credit(now)
+		}
 	}
 	c.part(ok)
 	c.Route.Service.Active.Add(-1)

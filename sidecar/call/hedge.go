@@ -25,8 +25,8 @@ func (c *Call) HedgeAfter(now int64) time.Duration {
 	if r.hedge == nil || c.attempts != 1 || c.earlier > 1 || c.view.set.Len() < 2 {
 		return 0
 	}
-	c.measured = true
-	d := r.hedge.Begin(now)
+	c.measured, c.hedgeable = true, true
+	d := r.hedge.Delay()
 	if r.Hedge.Delay > 0 {
 		return r.Hedge.Delay
 	}

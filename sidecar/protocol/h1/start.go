@@ -83,7 +83,7 @@ func (s *session) begin(a *call.Authority, now int64) {
 	s.state = stCall
 	h := hop{via: route.Via, forwarded: route.Forwarded}
 	var trace [tracing.TraceparentLen]byte
-	if !s.srv.Tracer.Off {
+	if s.call.Told() {
 		h.traceparent, h.newTrace = s.call.Context.AppendTraceparent(trace[:0]), !has
 	}
 	if s.call.Sampled() {

@@ -282,7 +282,7 @@ func (s *stream) noConnect() {
 // requestFields tells the request's fields as the next hop gets them.
 func (s *stream) requestFields(context tracing.SpanContext, tell func(hpack.HeaderField)) {
 	r := &s.req
-	traced := !s.srv.Tracer.Off
+	traced := s.call.Told()
 	route := s.call.Route
 	tells := route.Tells() && !route.Server
 	for i := range r.fields {
