@@ -30,8 +30,16 @@ func (c *Call) HedgeAfter(now int64) time.Duration {
 	if r.Hedge.Delay > 0 {
 		return r.Hedge.Delay
 	}
-	return time.Duration(d)
+	if d == 0 {
+		return 0 // nothing is known yet
+	}
+	return max(time.Duration(d), leastHedge)
 }
+
+// leastHedge is the least delay of a hedge that no policy has named: a service
+// whose calls nearly all take less gains nothing from a second one that comes
+// earlier, and looking for it would cost as much as the calls.
+const leastHedge = 5 * time.Millisecond
 
 // Hedge starts the hedge, if the budget pays for it and there is another
 // endpoint: nil if not.

@@ -44,7 +44,7 @@ type hedgeDue struct {
 
 const (
 	// hedgeTick is the least time between two looks, and so how late a hedge may be.
-	hedgeTick = 2 * time.Millisecond
+	hedgeTick = 4 * time.Millisecond
 	maxHedges = 8192 // calls that are looked after; others are not hedged
 )
 

@@ -1,6 +1,8 @@
 package h2
 
 import (
+	"time"
+
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -22,14 +24,75 @@ func (s *stream) hedgeLater() {
 	}
 	if d := s.call.HedgeAfter(s.srv.now); d > 0 {
 		s.hedgeAt = s.srv.now + int64(d)
-		s.armCall()
+		s.srv.hedgeSoon(s)
+	}
+}
+
+// A hedgeDue is a stream whose hedge is due at a time, unless it has got
+// another or none meanwhile.
+type hedgeDue struct {
+	s  *stream
+	at int64
+}
+
+const (
+	// hedgeTick is the least time between two looks, and so how late a hedge may be.
+	hedgeTick = 4 * time.Millisecond
+	maxHedges = 8192 // streams that are looked after; others are not hedged
+)
+
+// hedgeSoon has a stream looked after. All share one timer: one each would be
+// reset with every call, and wake a thread for it.
+func (srv *Server) hedgeSoon(s *stream) {
+	if len(srv.hedges) >= maxHedges {
+		return
+	}
+	srv.hedges = append(srv.hedges, hedgeDue{s, s.hedgeAt})
+	if srv.hedgeArmed == 0 || srv.hedgeArmed > s.hedgeAt+int64(hedgeTick) {
+		srv.armHedges(s.hedgeAt)
+	}
+}
+
+func (srv *Server) armHedges(at int64) {
+	srv.hedgeArmed = at
+	d := max(time.Duration(at-srv.now), hedgeTick)
+	if srv.hedgeTimer == nil {
+		srv.hedgeTimer = time.AfterFunc(d, func() { srv.event(nil, srv.hedgesDue) })
+	} else {
+		srv.hedgeTimer.Reset(d)
+	}
+}
+
+// hedgesDue makes the hedges that are due, and forgets the streams that have
+// their answer.
+func (srv *Server) hedgesDue() {
+	srv.hedgeArmed = 0
+	all := srv.hedges
+	srv.hedges = nil
+	keep, next := all[:0], int64(0)
+	for _, d := range all {
+		switch {
+		case d.s.hedgeAt != d.at:
+		case d.at <= srv.now:
+			d.s.hedge()
+		default:
+			keep = append(keep, d)
+			if next == 0 || d.at < next {
+				next = d.at
+			}
+		}
+	}
+	clear(all[len(keep):])
+	srv.hedges = keep
+	if next != 0 && !srv.closed {
+		srv.armHedges(next)
 	}
 }
 
 // hedge makes the hedge, now that it is due.
 func (s *stream) hedge() {
 	s.hedgeAt = 0
-	if s.committed || s.overflow || s.wait != nil || s.up.s == nil || s.up.closed || s.up.keptAt < len(s.kept) || len(s.down.in) > 0 {
+	if !s.in || s.gone || s.committed || s.overflow || s.wait != nil || s.up.s == nil || s.up.closed || s.up.keptAt < len(s.kept) || len(s.down.in) > 0 {
 		return
 	}
 	ep := s.call.Hedge(s.srv.now)

@@ -89,17 +89,21 @@ type Server struct {
 	epoch time.Time
 	ctx   context.Context
 
-	mu       sync.Mutex
-	now      int64 // of the event at hand, ns since epoch
-	links    map[*link]struct{}
-	dirty    []*link // have something to be written
-	draining bool
-	closed   bool
-	free     []*stream // to be used again
-	retired  []*stream // over in the event at hand
-	asked    []asked   // to begin when the event is over
-	begun    []asked   // answers that have begun in it, of no known length
-	lastLoad string    // what the newest answer says of the application's load
+	mu         sync.Mutex
+	now        int64 // of the event at hand, ns since epoch
+	links      map[*link]struct{}
+	dirty      []*link // have something to be written
+	draining   bool
+	closed     bool
+	free       []*stream  // to be used again
+	retired    []*stream  // over in the event at hand
+	asked      []asked    // to begin when the event is over
+	hedges     []hedgeDue // hedge.go
+	hedgeTimer *time.Timer
+	hedgeArmed int64 // when it fires; 0: it does not
+
+	begun    []asked // answers that have begun in it, of no known length
+	lastLoad string  // what the newest answer says of the application's load
 
 	work   sync.WaitGroup // every goroutine of the server
 	active atomic.Int64   // streams

@@ -13,7 +13,6 @@ const (
 	dueCall due = iota
 	dueAttempt
 	dueRetry
-	dueHedge
 )
 
 // arm sets what is due next and when. A timer that fires earlier is left alone
@@ -60,10 +59,6 @@ func (s *stream) expire() {
 	case s.due == dueRetry:
 		s.nextAttempt()
 		return
-	case s.due == dueHedge:
-		s.hedge()
-		s.armCall()
-		return
 	case s.callEnd == 0 && s.due == dueCall && s.req.grpc && !s.down.inEnd && s.up.s != nil && !s.up.closed:
 		return // an RPC that neither side has ended may be silent; PING looks after its peers
 	}
@@ -83,9 +78,6 @@ func (s *stream) armCall() {
 			return
 		}
 		at = now + int64(s.srv.Limits.StreamIdle)
-	}
-	if s.hedgeAt != 0 && s.hedgeAt < at {
-		at, what = s.hedgeAt, dueHedge
 	}
 	s.arm(what, at)
 }
