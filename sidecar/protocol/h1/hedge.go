@@ -22,14 +22,16 @@ type hedge struct {
 // wants reports whether a connection dialled for the hedge is still wanted.
 func (h *hedge) wants(turn uint32) bool { return h.dials && h.turn.Load() == turn }
 
-// hedges are the calls of a server for which a hedge may be due. They share one
-// timer, which a call costs nothing as long as it is early enough: one for each
-// connection would fire, or be reset, with nearly every call.
+// hedges are the calls of a server for which a hedge may be due, in the order
+// in which they came, which mostly is that in which they are due. Whoever comes
+// next looks at the first ones; a timer looks at all where nobody comes, rarely
+// enough to cost nothing.
 type hedges struct {
 	now func() int64
 
 	mu     sync.Mutex
-	of     []hedgeDue
+	of     []hedgeDue // from first on
+	first  int
 	timer  *time.Timer
 	at     int64 // when it fires; 0: it does not
 	swept  int64
@@ -43,15 +45,36 @@ type hedgeDue struct {
 }
 
 const (
-	// hedgeTick is the least time between two looks, and so how late a hedge may be.
-	hedgeTick = 4 * time.Millisecond
+	// hedgeTick is the least time between two looks of the timer, and so how late
+	// a hedge may be where no calls come.
+	hedgeTick = 20 * time.Millisecond
 	maxHedges = 8192 // calls that are looked after; others are not hedged
 )
 
-func (h *hedges) add(d hedgeDue) {
+func (h *hedges) add(d hedgeDue, now int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || len(h.of) >= maxHedges && !h.sweep() {
+	if h.closed {
+		return
+	}
+	for h.first < len(h.of) {
+		f := &h.of[h.first]
+		if f.s.hedge.turn.Load() == f.turn {
+			if f.at > now {
+				break
+			}
+			s, turn := f.s, f.turn
+			s.srv.work.Go(func() { s.hedgeDue(turn) }) // the caller's session is locked
+		}
+		*f = hedgeDue{}
+		h.first++
+	}
+	if h.first == len(h.of) || h.first > maxHedges {
+		n := copy(h.of, h.of[h.first:])
+		clear(h.of[n:])
+		h.of, h.first = h.of[:n], 0
+	}
+	if len(h.of)-h.first >= maxHedges && !h.sweep() {
 		return
 	}
 	h.of = append(h.of, d)
@@ -69,7 +92,8 @@ func (h *hedges) sweep() bool {
 		return false
 	}
 	h.swept = now
-	h.of = slices.DeleteFunc(h.of, func(d hedgeDue) bool { return d.s.hedge.turn.Load() != d.turn })
+	h.of = slices.DeleteFunc(h.of[h.first:], func(d hedgeDue) bool { return d.s.hedge.turn.Load() != d.turn })
+	h.first = 0
 	return len(h.of) < maxHedges
 }
 
@@ -93,7 +117,7 @@ func (h *hedges) fire() {
 	}
 	now, next, keep := h.now(), int64(0), h.of[:0]
 	var due []hedgeDue
-	for _, d := range h.of {
+	for _, d := range h.of[h.first:] {
 		switch {
 		case d.s.hedge.turn.Load() != d.turn:
 		case d.at <= now:
@@ -106,7 +130,7 @@ func (h *hedges) fire() {
 		}
 	}
 	clear(h.of[len(keep):])
-	h.of, h.at = keep, 0
+	h.of, h.first, h.at = keep, 0, 0
 	if next != 0 {
 		h.arm(next)
 	}
@@ -136,7 +160,7 @@ func (s *session) hedgeLater(now int64) {
 		return
 	}
 	if d := s.call.HedgeAfter(now); d > 0 {
-		s.srv.hedges.add(hedgeDue{s: s, turn: s.hedge.turn.Add(1), at: now + int64(d)})
+		s.srv.hedges.add(hedgeDue{s: s, turn: s.hedge.turn.Add(1), at: now + int64(d)}, now)
 	}
 }
 

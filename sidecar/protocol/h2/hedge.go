@@ -36,16 +36,24 @@ type hedgeDue struct {
 }
 
 const (
-	// hedgeTick is the least time between two looks, and so how late a hedge may be.
-	hedgeTick = 4 * time.Millisecond
+	// hedgeTick is the least time between two looks of the timer, and so how late
+	// a hedge may be where nothing else happens.
+	hedgeTick = 20 * time.Millisecond
 	maxHedges = 8192 // streams that are looked after; others are not hedged
 )
 
-// hedgeSoon has a stream looked after. All share one timer: one each would be
-// reset with every call, and wake a thread for it.
+// hedgeSoon has a stream looked after. All are in one list, in the order in which
+// they came, which mostly is that in which they are due: each event looks at the
+// first ones, and a timer at all where there are none. A timer for each would
+// be reset with every call, and wake a thread for it.
 func (srv *Server) hedgeSoon(s *stream) {
-	if len(srv.hedges) >= maxHedges {
+	if len(srv.hedges)-srv.hedgeFirst >= maxHedges {
 		return
+	}
+	if n := len(srv.hedges); n == cap(srv.hedges) && srv.hedgeFirst > n/2 {
+		n = copy(srv.hedges, srv.hedges[srv.hedgeFirst:])
+		clear(srv.hedges[n:])
+		srv.hedges, srv.hedgeFirst = srv.hedges[:n], 0
 	}
 	srv.hedges = append(srv.hedges, hedgeDue{s, s.hedgeAt})
 	if srv.hedgeArmed == 0 || srv.hedgeArmed > s.hedgeAt+int64(hedgeTick) {
@@ -63,12 +71,28 @@ func (srv *Server) armHedges(at int64) {
 	}
 }
 
-// hedgesDue makes the hedges that are due, and forgets the streams that have
-// their answer.
+// firstHedges forgets the first streams that have their answer, and makes the
+// hedges of those for which it is due.
+func (srv *Server) firstHedges() {
+	for srv.hedgeFirst < len(srv.hedges) {
+		d := srv.hedges[srv.hedgeFirst]
+		if d.s.hedgeAt == d.at && d.at > srv.now {
+			return
+		}
+		srv.hedges[srv.hedgeFirst] = hedgeDue{}
+		srv.hedgeFirst++
+		if d.s.hedgeAt == d.at {
+			d.s.hedge()
+		}
+	}
+	srv.hedges, srv.hedgeFirst = srv.hedges[:0], 0
+}
+
+// hedgesDue does the same for all.
 func (srv *Server) hedgesDue() {
 	srv.hedgeArmed = 0
-	all := srv.hedges
-	srv.hedges = nil
+	all := srv.hedges[srv.hedgeFirst:]
+	srv.hedges, srv.hedgeFirst = nil, 0
 	keep, next := all[:0], int64(0)
 	for _, d := range all {
 		switch {

@@ -238,6 +238,9 @@ func (c *link) writable() {
 // lock held; it is given back during the system calls.
 func (srv *Server) flush() {
 	srv.begin()
+	if srv.hedgeFirst < len(srv.hedges) {
+		srv.firstHedges()
+	}
 	srv.streams()
 	for srv.recycle(); len(srv.dirty) > 0; srv.recycle() {
 		c := srv.dirty[len(srv.dirty)-1]

@@ -99,6 +99,7 @@ type Server struct {
 	retired    []*stream  // over in the event at hand
 	asked      []asked    // to begin when the event is over
 	hedges     []hedgeDue // hedge.go
+	hedgeFirst int        // of them
 	hedgeTimer *time.Timer
 	hedgeArmed int64 // when it fires; 0: it does not
 
