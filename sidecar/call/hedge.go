@@ -41,6 +41,12 @@ func (c *Call) HedgeAfter(now int64) time.Duration {
 // earlier, and looking for it would cost as much as the calls.
 const leastHedge = 5 * time.Millisecond
 
+// censored is how often an attempt that was given up for its hedge is taken to
+// have lasted what it was waited for. Where latencies have a long tail, what has
+// lasted so long is expected to last as long again; and as long once more,
+// because of latencies that are seen whole the peaks count, which here are cut off.
+const censored = 3
+
 // Hedge starts the hedge, if the budget pays for it and there is another
 // endpoint: nil if not.
 func (c *Call) Hedge(now int64) *endpoint.Endpoint {
@@ -78,8 +84,11 @@ func (c *Call) Hedging() bool { return c.beside.picked }
 // HedgeWon says that the hedge's answer came first: it is the attempt now, and
 // the other one is given up.
 func (c *Call) HedgeWon(now int64) {
-	// What was waited for is as slow as it was waited for, at least.
-	c.ep.Load.Observe(now, time.Duration(now-c.began), false)
+	// What was waited for would have taken longer than it was waited for, by how
+	// much nobody knows. Were it taken for no more, an endpoint ten times as slow
+	// as the others would look twice as slow: no slower than one of them with a
+	// call in flight.
+	c.ep.Load.Observe(now, censored*time.Duration(now-c.began), false)
 	c.measure(now, now-c.began)
 	c.Cancel(now)
 	c.attempt, c.beside = c.beside, attempt{}

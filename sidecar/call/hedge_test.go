@@ -55,6 +55,24 @@ func TestHedgeThatFails(t *testing.T) {
 	}
 }
 
+// An endpoint whose answer was not waited for is priced as slower than it was
+// waited for, and does not fail.
+func TestHedgeThatWins(t *testing.T) {
+	f, c := hedging(t)
+	first := c.Endpoint()
+	const now = 2 + int64(30*time.Millisecond)
+	c.HedgeWon(now)
+	if got, least := first.Load.Latency(), 60*time.Millisecond; got < least {
+		t.Errorf("the first endpoint's price is that of %v, want %v and more", got, least)
+	}
+	if first.Failures.Load() != 0 || c.Endpoint() == first || c.Hedging() {
+		t.Errorf("%d failures, at %v, hedging %v", first.Failures.Load(), c.Endpoint(), c.Hedging())
+	}
+	c.Done(now, 200, stats.ErrNone, 5)
+	c.End(now, 200, stats.ErrNone)
+	f.rest(t, 1)
+}
+
 // A call that was turned away twice is not tried a third time.
 func TestTurnedTwice(t *testing.T) {
 	f := setUp(t, policy, 0, "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
