@@ -17,29 +17,54 @@ import (
 // whole. The first attempt stays the one that Done, Cancel and Endpoint are
 // about, until HedgeWon or Failover.
 
-// HedgeAfter says how long after the first attempt a hedge is due; 0: there is
-// none. It is asked once, right after the first Pick, of calls that may be
-// hedged.
-func (c *Call) HedgeAfter(now int64) time.Duration {
+// HedgeAfter says how long after the first attempt a hedge is due, and how late
+// it may be where nobody comes by that could look; 0: there is none. It is asked
+// once, right after the first Pick, of calls that may be hedged.
+func (c *Call) HedgeAfter(now int64) (after, late time.Duration) {
 	r := c.Route
 	if r.hedge == nil || c.attempts != 1 || c.earlier > 1 || c.view.set.Len() < 2 {
-		return 0
+		return 0, 0
 	}
 	c.measured, c.hedgeable = true, true
 	d := r.hedge.Delay()
-	if r.Hedge.Delay > 0 {
-		return r.Hedge.Delay
+	switch {
+	case r.Hedge.Delay > 0:
+		return r.Hedge.Delay, HedgeTick
+	case d == 0:
+		return 0, 0 // nothing is known yet
+	case time.Duration(d) < leastHedge:
+		return leastHedge, HedgeRest
 	}
-	if d == 0 {
-		return 0 // nothing is known yet
-	}
-	return max(time.Duration(d), leastHedge)
+	return time.Duration(d), HedgeTick
 }
 
 // leastHedge is the least delay of a hedge that no policy has named: a service
 // whose calls nearly all take less gains nothing from a second one that comes
 // earlier, and looking for it would cost as much as the calls.
 const leastHedge = 5 * time.Millisecond
+
+// Hedges that are due are looked for by whoever comes next, and by a timer of
+// which each look wakes a thread, which costs as much as a call.
+const (
+	// HedgeTick is the least time between two looks of the timer.
+	HedgeTick = 20 * time.Millisecond
+	// HedgeRest is that where it rarely finds anything: many calls come, or nearly
+	// all are over before a hedge is due.
+	HedgeRest = 100 * time.Millisecond
+)
+
+// A HedgePace is how fast calls come that may be hedged.
+type HedgePace struct{ last, gap int64 }
+
+// Came adds a call and returns how late its hedge may be, if late by itself.
+func (p *HedgePace) Came(now int64, late time.Duration) time.Duration {
+	p.gap += (min(now-p.last, int64(HedgeRest)) - p.gap) / 8
+	p.last = now
+	if p.gap < int64(HedgeTick)/10 {
+		return HedgeRest
+	}
+	return late
+}
 
 // censored is how often an attempt that was given up for its hedge is taken to
 // have lasted what it was waited for. Where latencies have a long tail, what has

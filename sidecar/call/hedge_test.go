@@ -16,8 +16,8 @@ func hedging(t *testing.T) (*fixture, *Call) {
 	f.route.Init(nil, f.cluster.Now)
 	c := f.begin(t)
 	first := c.Pick(2)
-	if d := c.HedgeAfter(2); d != time.Millisecond {
-		t.Fatal(d)
+	if d, late := c.HedgeAfter(2); d != time.Millisecond || late != HedgeTick {
+		t.Fatal(d, late)
 	}
 	if ep := c.Hedge(3); ep == nil || ep == first || c.Endpoint() != first || !c.Hedging() {
 		t.Fatal(ep, c.Endpoint())

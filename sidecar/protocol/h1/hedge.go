@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/pool"
 	"github.com/meshd/meshd/sidecar/stats"
 )
@@ -30,6 +31,7 @@ type hedges struct {
 	now func() int64
 
 	mu     sync.Mutex
+	pace   call.HedgePace
 	of     []hedgeDue // from first on
 	first  int
 	timer  *time.Timer
@@ -42,16 +44,12 @@ type hedgeDue struct {
 	s    *session
 	turn uint32
 	at   int64
+	by   int64 // when the timer is to look for it
 }
 
-const (
-	// hedgeTick is the least time between two looks of the timer, and so how late
-	// a hedge may be where no calls come.
-	hedgeTick = 20 * time.Millisecond
-	maxHedges = 8192 // calls that are looked after; others are not hedged
-)
+const maxHedges = 8192 // calls that are looked after; others are not hedged
 
-func (h *hedges) add(d hedgeDue, now int64) {
+func (h *hedges) add(d hedgeDue, now int64, late time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -77,11 +75,11 @@ func (h *hedges) add(d hedgeDue, now int64) {
 	if len(h.of)-h.first >= maxHedges && !h.sweep() {
 		return
 	}
+	d.by = max(d.at, now+int64(h.pace.Came(now, late)))
 	h.of = append(h.of, d)
-	if h.at != 0 && h.at <= d.at+int64(hedgeTick) {
-		return
+	if h.at == 0 || h.at > d.by+int64(call.HedgeTick) {
+		h.arm(d.by)
 	}
-	h.arm(d.at)
 }
 
 // sweep forgets the calls that have an answer, where a long delay has many of
@@ -100,7 +98,7 @@ func (h *hedges) sweep() bool {
 // arm has the timer fire at a time, with mu held.
 func (h *hedges) arm(at int64) {
 	h.at = at
-	d := max(time.Duration(at-h.now()), hedgeTick)
+	d := max(time.Duration(at-h.now()), call.HedgeTick)
 	if h.timer == nil {
 		h.timer = time.AfterFunc(d, h.fire)
 	} else {
@@ -124,8 +122,8 @@ func (h *hedges) fire() {
 			due = append(due, d)
 		default:
 			keep = append(keep, d)
-			if next == 0 || d.at < next {
-				next = d.at
+			if next == 0 || d.by < next {
+				next = d.by
 			}
 		}
 	}
@@ -159,8 +157,8 @@ func (s *session) hedgeLater(now int64) {
 	if s.overflow || s.upgrade || !s.method.idempotent() {
 		return
 	}
-	if d := s.call.HedgeAfter(now); d > 0 {
-		s.srv.hedges.add(hedgeDue{s: s, turn: s.hedge.turn.Add(1), at: now + int64(d)}, now)
+	if after, late := s.call.HedgeAfter(now); after > 0 {
+		s.srv.hedges.add(hedgeDue{s: s, turn: s.hedge.turn.Add(1), at: now + int64(after)}, now, late)
 	}
 }
 

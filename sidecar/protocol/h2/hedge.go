@@ -3,6 +3,7 @@ package h2
 import (
 	"time"
 
+	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/stats"
@@ -22,9 +23,9 @@ func (s *stream) hedgeLater() {
 	if s.req.grpc && s.call.Route.Hedge.Delay <= 0 || !s.req.grpc && !h1.Idempotent(s.req.method) {
 		return
 	}
-	if d := s.call.HedgeAfter(s.srv.now); d > 0 {
-		s.hedgeAt = s.srv.now + int64(d)
-		s.srv.hedgeSoon(s)
+	if after, late := s.call.HedgeAfter(s.srv.now); after > 0 {
+		s.hedgeAt = s.srv.now + int64(after)
+		s.srv.hedgeSoon(s, late)
 	}
 }
 
@@ -33,20 +34,16 @@ func (s *stream) hedgeLater() {
 type hedgeDue struct {
 	s  *stream
 	at int64
+	by int64 // when the timer is to look for it
 }
 
-const (
-	// hedgeTick is the least time between two looks of the timer, and so how late
-	// a hedge may be where nothing else happens.
-	hedgeTick = 20 * time.Millisecond
-	maxHedges = 8192 // streams that are looked after; others are not hedged
-)
+const maxHedges = 8192 // streams that are looked after; others are not hedged
 
 // hedgeSoon has a stream looked after. All are in one list, in the order in which
 // they came, which mostly is that in which they are due: each event looks at the
 // first ones, and a timer at all where there are none. A timer for each would
 // be reset with every call, and wake a thread for it.
-func (srv *Server) hedgeSoon(s *stream) {
+func (srv *Server) hedgeSoon(s *stream, late time.Duration) {
 	if len(srv.hedges)-srv.hedgeFirst >= maxHedges {
 		return
 	}
@@ -55,15 +52,16 @@ func (srv *Server) hedgeSoon(s *stream) {
 		clear(srv.hedges[n:])
 		srv.hedges, srv.hedgeFirst = srv.hedges[:n], 0
 	}
-	srv.hedges = append(srv.hedges, hedgeDue{s, s.hedgeAt})
-	if srv.hedgeArmed == 0 || srv.hedgeArmed > s.hedgeAt+int64(hedgeTick) {
-		srv.armHedges(s.hedgeAt)
+	by := max(s.hedgeAt, srv.now+int64(srv.hedgePace.Came(srv.now, late)))
+	srv.hedges = append(srv.hedges, hedgeDue{s, s.hedgeAt, by})
+	if srv.hedgeArmed == 0 || srv.hedgeArmed > by+int64(call.HedgeTick) {
+		srv.armHedges(by)
 	}
 }
 
 func (srv *Server) armHedges(at int64) {
 	srv.hedgeArmed = at
-	d := max(time.Duration(at-srv.now), hedgeTick)
+	d := max(time.Duration(at-srv.now), call.HedgeTick)
 	if srv.hedgeTimer == nil {
 		srv.hedgeTimer = time.AfterFunc(d, func() { srv.event(nil, srv.hedgesDue) })
 	} else {
@@ -101,8 +99,8 @@ func (srv *Server) hedgesDue() {
 			d.s.hedge()
 		default:
 			keep = append(keep, d)
-			if next == 0 || d.at < next {
-				next = d.at
+			if next == 0 || d.by < next {
+				next = d.by
 			}
 		}
 	}
