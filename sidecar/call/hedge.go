@@ -58,7 +58,12 @@ type HedgePace struct{ last, gap int64 }
 
 // Came adds a call and returns how late its hedge may be, if late by itself.
 func (p *HedgePace) Came(now int64, late time.Duration) time.Duration {
-	p.gap += (min(now-p.last, int64(HedgeRest)) - p.gap) / 8
+	gap := int64(HedgeRest)
+	if p.last == 0 {
+		p.gap = gap
+	} else {
+		p.gap += (min(now-p.last, gap) - p.gap) / 8
+	}
 	p.last = now
 	if p.gap < int64(HedgeTick)/10 {
 		return HedgeRest

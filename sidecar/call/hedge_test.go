@@ -105,3 +105,27 @@ func TestTellBeforePick(t *testing.T) {
 	c.Cancel(2)
 	c.End(2, 499, stats.ErrClientClosed)
 }
+
+// The timer of hedges looks less often where many calls come, and as soon as
+// before once they do not.
+func TestHedgePace(t *testing.T) {
+	var p HedgePace
+	now := int64(1)
+	come := func(gap time.Duration) (late time.Duration) {
+		for range 40 {
+			now += int64(gap)
+			late = p.Came(now, HedgeTick)
+		}
+		return late
+	}
+	if late := p.Came(now, HedgeTick); late != HedgeTick {
+		t.Error("first call:", late)
+	}
+	for _, c := range []struct{ gap, late time.Duration }{
+		{10 * time.Millisecond, HedgeTick}, {time.Millisecond, HedgeRest}, {time.Minute, HedgeTick}, {time.Microsecond, HedgeRest},
+	} {
+		if late := come(c.gap); late != c.late {
+			t.Errorf("a call each %v: %v late, want %v", c.gap, late, c.late)
+		}
+	}
+}
