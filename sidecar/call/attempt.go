@@ -81,7 +81,7 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 	c.picked = false
 	c.measure(now, latency)
 	c.log.end(c, now, status, errType)
-	c.log.tries[c.nth].answered = c.began + latency
+	c.log.try(c.nth).answered = c.began + latency
 	ep := c.ep
 	if shed(status) {
 		ep.Load.Shed(now, 0)

@@ -258,7 +258,7 @@ func (c *Call) release(ok bool) {
 	}
 	c.view, c.cluster, c.Route, c.span, c.owner = nil, nil, nil, nil, nil
 	clear(c.tried[:c.attempts])
-	clear(c.log.tries[:c.attempts]) // an idle owner is not to keep endpoints that are gone
+	c.log.first.ep, c.log.more = nil, nil // an idle owner is not to keep endpoints that are gone
 	c.attempts = 0
 	c.attempt, c.beside, c.door = attempt{}, attempt{}, nil
 }

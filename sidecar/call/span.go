@@ -63,9 +63,9 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 	if ep.ID != "" {
 		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
 	}
-	attrs = append(attrs, tracing.MeshCost.Float64(c.log.tries[c.nth].cost/1e6))
+	attrs = append(attrs, tracing.MeshCost.Float64(c.log.try(c.nth).cost/1e6))
 	if n := c.nth; n > 0 {
-		if t := &c.log.tries[n]; t.hedge {
+		if t := c.log.try(n); t.hedge {
 			attrs = append(attrs, tracing.MeshHedge.Bool(true))
 		} else if t.again {
 			attrs = append(attrs, tracing.MeshRetryReason.String(t.reason.String()))

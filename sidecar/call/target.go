@@ -9,6 +9,7 @@ package call
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,10 @@ type Route struct {
 
 	hedge    *breaker.Hedge
 	priority breaker.Priority // of calls that say none
+	usual    [2]struct {      // the timeouts of calls and attempts
+		ms   int64
+		text string
+	}
 }
 
 // Init is due once a Route is made. Hedges live on with their
@@ -77,6 +82,12 @@ func (r *Route) Init(kept *Route, now func() int64) {
 	if p, err := breaker.ParsePriority(r.Route.Priority); err == nil {
 		r.priority = p
 	}
+	for i, d := range []time.Duration{r.Timeout, r.AttemptTimeout} {
+		if d > 0 {
+			r.usual[i].ms = d.Milliseconds()
+			r.usual[i].text = strconv.FormatInt(d.Milliseconds(), 10)
+		}
+	}
 	if share := r.Hedge.Share; !r.Hedge.Disabled && share > 0 && !r.Server {
 		if kept != nil && kept.hedge != nil && kept.Hedge.Share == share {
 			r.hedge = kept.hedge
@@ -84,6 +95,17 @@ func (r *Route) Init(kept *Route, now func() int64) {
 			r.hedge = breaker.NewHedge(share, now)
 		}
 	}
+}
+
+// UsualTimeout is the text of a Tell's Timeout, where it is all that the route
+// gives a call or an attempt.
+func (r *Route) UsualTimeout(ms int64) (text string, ok bool) {
+	for i := range r.usual {
+		if u := &r.usual[i]; u.ms == ms && ms > 0 {
+			return u.text, true
+		}
+	}
+	return "", false
 }
 
 // ShareRate is this client's part of the route's RateLimit, in calls a second,

@@ -15,7 +15,8 @@ import (
 // decisions are what a call would have to say if it were asked why: too little
 // to cost anything, enough to make a Record of if it turns out to be worth one.
 type decisions struct {
-	tries  [maxAttempts]try
+	first  try   // most calls have no other
+	more   []try // those after it
 	notes  uint8
 	noteAt int64
 	reason stats.RetryReason // of the next attempt
@@ -44,22 +45,33 @@ const (
 	noteHedgeBudget                   // no hedge, for want of budget
 )
 
+// try is the nth attempt, of those begun.
+func (d *decisions) try(nth int) *try {
+	if nth == 0 {
+		return &d.first
+	}
+	return &d.more[nth-1]
+}
+
 func (d *decisions) note(n uint8, now int64) { d.notes |= n; d.noteAt = now }
 
 func (d *decisions) again(r stats.RetryReason) { d.reason, d.hasWhy = r, true }
 
 func (d *decisions) begin(c *Call, now int64) {
-	t := &d.tries[c.nth]
+	if c.nth > 0 {
+		d.more = append(d.more, try{})
+	}
+	t := d.try(c.nth)
 	t.ep, t.began = c.ep, now
 	t.cost = c.ep.Load.Cost(now)
 	t.reason, t.again = d.reason, d.hasWhy
 	d.hasWhy = false
 }
 
-func (d *decisions) hedged(nth int) { d.tries[nth].hedge = true }
+func (d *decisions) hedged(nth int) { d.try(nth).hedge = true }
 
 func (d *decisions) end(c *Call, now int64, status int, e stats.ErrorType) {
-	t := &d.tries[c.nth]
+	t := d.try(c.nth)
 	t.ended, t.status, t.err, t.turned = now, status, e, c.turned
 }
 
@@ -215,7 +227,7 @@ func (c *Call) slow() bool {
 		return false
 	}
 	// An answer may be a gigabyte, or a stream: how long its head took counts.
-	took := c.log.tries[c.nth].answered - c.Start
+	took := c.log.try(c.nth).answered - c.Start
 	if h := c.Route.hedge; h != nil && took > least {
 		usual := h.Delay()
 		return usual > 0 && took > 4*usual
@@ -248,8 +260,8 @@ func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record
 	if c.until != 0 {
 		rec.DeadlineMs = at(c.until)
 	}
-	for i := range c.log.tries[:c.attempts] {
-		t := &c.log.tries[i]
+	for i := range c.attempts {
+		t := c.log.try(i)
 		a := AttemptRecord{
 			Endpoint: t.ep.Address, Instance: t.ep.ID, AtMs: at(t.began), Cost: t.cost,
 			Error: t.err.String(), Hedge: t.hedge, Shed: t.turned,

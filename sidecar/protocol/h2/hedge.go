@@ -70,8 +70,9 @@ func (srv *Server) armHedges(at int64) {
 }
 
 // firstHedges forgets the first streams that have their answer, and makes the
-// hedges of those for which it is due.
+// hedges of those for which it is due. It looks once in a millisecond.
 func (srv *Server) firstHedges() {
+	srv.hedgeLook = srv.now + int64(time.Millisecond)
 	for srv.hedgeFirst < len(srv.hedges) {
 		d := srv.hedges[srv.hedgeFirst]
 		if d.s.hedgeAt == d.at && d.at > srv.now {

@@ -238,7 +238,7 @@ func (c *link) writable() {
 // lock held; it is given back during the system calls.
 func (srv *Server) flush() {
 	srv.begin()
-	if srv.hedgeFirst < len(srv.hedges) {
+	if srv.hedgeFirst < len(srv.hedges) && srv.now >= srv.hedgeLook {
 		srv.firstHedges()
 	}
 	srv.streams()

@@ -100,6 +100,7 @@ type Server struct {
 	asked      []asked    // to begin when the event is over
 	hedges     []hedgeDue // hedge.go
 	hedgeFirst int        // of them
+	hedgeLook  int64      // when they are next looked at
 	hedgePace  call.HedgePace
 	hedgeTimer *time.Timer
 	hedgeArmed int64 // when it fires; 0: it does not

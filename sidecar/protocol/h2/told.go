@@ -77,9 +77,11 @@ func (s *stream) tell(tell func(hpack.HeaderField)) {
 	}
 	if t.Timeout > 0 && !s.req.grpc {
 		// What is new with each call would push others out of the peer's table.
-		d := time.Duration(t.Timeout) * time.Millisecond
-		usual := d == s.call.Route.Timeout || d == s.call.Route.AttemptTimeout
-		tell(hpack.HeaderField{Name: call.TimeoutHeader, Value: strconv.FormatInt(t.Timeout, 10), Sensitive: !usual})
+		v, usual := s.call.Route.UsualTimeout(t.Timeout)
+		if !usual {
+			v = strconv.FormatInt(t.Timeout, 10)
+		}
+		tell(hpack.HeaderField{Name: call.TimeoutHeader, Value: v, Sensitive: !usual})
 	}
 }
 
