@@ -89,9 +89,9 @@ func (p *p2c) better(a, b *member, now int64, forced bool) *member {
 	}
 	switch {
 	case y < x:
-		v *= p.odds(x, y)
+		v *= p.trust(x, y, v*a.weight < mostlyGrown*u*b.weight)
 	case x < y:
-		u *= p.odds(y, x)
+		u *= p.trust(y, x, u*b.weight < mostlyGrown*v*a.weight)
 	case u == v:
 		return a
 	}
@@ -99,6 +99,19 @@ func (p *p2c) better(a, b *member, now int64, forced bool) *member {
 		return b
 	}
 	return a
+}
+
+// mostlyGrown is what part of another's pull a member has that is about as old.
+const mostlyGrown = 0.75
+
+// trust is the odds of the cheaper. One that is younger than the other is cheap
+// because it has nothing to do yet: four times as cheap says nothing, and would
+// undo its slow start.
+func (p *p2c) trust(dear, cheap float64, younger bool) float64 {
+	if younger {
+		return max(1, p.odds(dear, 4*cheap))
+	}
+	return p.odds(dear, cheap)
 }
 
 // onTrial is asked of a member whose breaker is ready.
