@@ -166,3 +166,35 @@ func TestFastFailuresAttractNothing(t *testing.T) {
 		}
 	}
 }
+
+// A server that joins takes its calls over little by little, though it is
+// cheaper than those that have work.
+func TestSlowStartOfTheIdle(t *testing.T) {
+	const n, rate = 10, 600
+	part := 0.0
+	const seeds = 20
+	for seed := range uint64(seeds) {
+		s := &simulation{rng: rand.New(rand.NewPCG(seed, 3))}
+		begin := int64(30 * time.Second)
+		s.now = begin
+		ten := exponential(10*time.Millisecond, 0)
+		set := cluster(n, breaker.Config{Disabled: true}, nil)
+		s.run(picker(t, "peak_ewma", set), set, rate, 5*time.Second, func(int) behaviour { return ten })
+		joined := time.Unix(10_000, 0).Add(time.Duration(s.now))
+		set, _ = set.Update(assignment(n+1, func(i int, e *resource.Endpoint) {
+			if i == n {
+				e.Started = joined.UnixMilli()
+			}
+		}), func(r resource.Endpoint) *endpoint.Endpoint {
+			return endpoint.New(r, breaker.New("", breaker.Config{Disabled: true}, nil), nil)
+		})
+		cfg := Config{Balancing: resource.DefaultBalancing(), Time: joined, Now: s.now}
+		cfg.SlowStart.Window = 10 * time.Second
+		share := s.run(picker(t, "peak_ewma", set, cfg), set, rate, 2*time.Second, func(int) behaviour { return ten })
+		part += share[n] * (n + 1) / seeds
+	}
+	t.Logf("%.2f of its part in its first two seconds", part)
+	if part > 0.6 || part == 0 {
+		t.Errorf("%.2f of its part in its first two seconds", part)
+	}
+}
