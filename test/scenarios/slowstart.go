@@ -19,8 +19,9 @@ func slowStartScenario() scenario {
 			host := r.host(backendSpec{names: names(service, 11), behaviour: work})
 			st := r.up(r.proxy, meshSpec{envoy: envoySpec{SlowStart: true}}, host.all[:10])
 			young := host.all[10]
-			const joins, leaves, s = time.Second, 6 * time.Second, time.Second
-			lasts := max(joins+r.length, 14*s)
+			// The others are over their own slow start when it joins.
+			const joins, leaves, s = 11 * time.Second, 16 * time.Second, time.Second
+			lasts := max(joins+r.length, 24*s)
 			res := r.during(loadOf(st, 600, lasts), []step{
 				{joins, func() { st.add(young, false) }},
 				{leaves, func() { st.drain(host.all[2]) }},
