@@ -67,9 +67,12 @@ func TestTCPListen(t *testing.T) {
 	}
 	// Bytes count while connections live; a third one is beyond the bound.
 	const label = `meshd_service="default/mail:8080"`
-	if n := front.counted(t, "meshd_tcp_io_bytes_total", label+`,meshd_side="client",network_io_direction="receive"`); n != 2*len("220 ready\r\n") {
-		t.Errorf("%d bytes", n)
-	}
+	await(t, patience, func() error { // they are counted once they are written
+		if n := front.counted(t, "meshd_tcp_io_bytes_total", label+`,meshd_side="client",network_io_direction="receive"`); n != 2*len("220 ready\r\n") {
+			return fmt.Errorf("%d bytes", n)
+		}
+		return nil
+	})
 	if n := front.counted(t, "meshd_tcp_active_connections", label); n != 2 {
 		t.Errorf("%d connections are open", n)
 	}
