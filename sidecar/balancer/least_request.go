@@ -7,8 +7,8 @@ package balancer
 func newLeastRequest(cfg *Config, g group) chooser {
 	return &p2c{
 		group: g, slow: slowStartOf(cfg, g),
-		quote: func(m *member, _ int64) (float64, int64) {
-			n := m.state.Load.InFlight()
+		quote: func(m *member, now int64) (float64, int64) {
+			n := int64(m.state.Load.Asked(now))
 			return float64(n + 1), n
 		},
 		odds: func(_, _ float64) float64 { return 1 }, // never asked: equal numbers are equal prices

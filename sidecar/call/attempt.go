@@ -21,6 +21,7 @@ type attempt struct {
 	picked  bool                // it is under way
 	waiting bool                // and the head of its answer is not there
 	turned  bool                // the endpoint had too much to do and did not serve it
+	alone   time.Duration       // for how long it asks to be left alone; 0: it does not
 }
 
 // Pick starts an attempt: an endpoint that was not tried yet, whose breaker
@@ -83,14 +84,16 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 	c.log.end(c, now, status, errType)
 	c.log.try(c.nth).answered = c.began + latency
 	ep := c.ep
-	if shed(status) {
-		ep.Load.Shed(now, 0)
-	}
 	if c.turned {
-		// An endpoint that says no in a millisecond is well.
-		ep.Load.Cancel()
+		// An endpoint that says no in a millisecond is well. Its sidecar says so
+		// to as many calls as are too many, so that it need not be left alone by
+		// all: the share of them is what prices it.
+		ep.Load.Turned(now)
 		ep.Breaker.Cancel(c.ticket)
 	} else {
+		if c.alone > 0 || shed(status) {
+			ep.Load.Shed(now, c.alone)
+		}
 		failed := errType != stats.ErrNone || failure(status)
 		ep.Load.Done(now, time.Duration(latency), failed)
 		ep.Breaker.Done(c.ticket, !failed)
@@ -115,10 +118,11 @@ func (c *Call) Answered() {
 }
 
 // Shed says that the attempt's endpoint asks to be left alone for a while, with
-// Retry-After on a 429 or 503 (RFC 9110 section 10.2.3). Done is due all the same.
-func (c *Call) Shed(now int64, after time.Duration) {
+// Retry-After on a 429 or 503 (RFC 9110 section 10.2.3). Done is due all the same,
+// and takes no notice of it where the attempt was Turned.
+func (c *Call) Shed(after time.Duration) {
 	if c.picked {
-		c.ep.Load.Shed(now, after)
+		c.alone = max(c.alone, after, 1)
 	}
 }
 

@@ -189,14 +189,14 @@ func TestShedIsNoFailure(t *testing.T) {
 		c.Pick(1)
 		c.Answered()
 		c.Answered() // once only
-		c.Shed(1, 3*time.Second)
+		c.Shed(3*time.Second)
 		c.Done(2, 429, 0, 1)
 		c.End(2, 429, 0)
 	}
 	if ep.Failures.Load() != 0 || !ep.Breaker.Ready() {
 		t.Error("429 counts as failure")
 	}
-	if busy, idle := ep.Load.Cost(int64(2*time.Second)), ep.Load.Cost(int64(3*time.Second)+1); busy < 100*idle {
+	if busy, idle := ep.Load.Cost(int64(2*time.Second)), ep.Load.Cost(int64(3*time.Second)+2); busy < 100*idle {
 		t.Errorf("price %v while it asks to be left alone, %v after", busy, idle)
 	}
 	f.rest(t, 5)

@@ -42,6 +42,11 @@ import (
 //     and one that only fails is soon priced a thousandfold.
 //   - An endpoint that says that it has too much to do counts as failing while
 //     it asks to be left alone (Shed).
+//   - A sidecar that turns attempts away for its endpoint does so quickly, and
+//     those that it lets in wait the less: of two that are asked for more than
+//     they can do, the one that turns more away would be the cheaper, and get
+//     still more. Therefore what it turned away counts as in flight (n) for as
+//     long as four attempts take (Turned).
 //   - An endpoint never answered by is free while idle and dearer than any
 //     other while it is being asked: one call at a time finds out. If that
 //     fails, it counts as 100 ms until a success tells better.
@@ -52,6 +57,9 @@ type Load struct {
 	// bits, the sum of the ticks at which they began in the lower 48.
 	waiting   atomic.Uint64
 	busyUntil atomic.Int64 // ns
+	// away are the attempts turned away: their number in sixteenths, faded, in
+	// the lower 20 bits, and above it when that was so, in 4,096 ns.
+	away atomic.Uint64
 }
 
 const (
@@ -65,6 +73,11 @@ const (
 
 	sumBits = 48
 	longest = 16 << 10 // ticks: what has waited longer is not stuck but slow by nature
+
+	awayBits  = 20
+	awayTick  = 12 // bits of ns that are left out
+	awayOne   = 16
+	awayLasts = 4 // latencies
 
 	// maxBusy bounds what an endpoint may ask for with Retry-After.
 	maxBusy = 30 * time.Second
@@ -140,6 +153,36 @@ func (e estimate) after(tick uint32, latency float64, failed bool) estimate {
 	return e
 }
 
+// turned is how many attempts that were turned away still count as in flight.
+func (l *Load) turned(now int64, latency float64) float64 {
+	v := l.away.Load()
+	if v == 0 {
+		return 0
+	}
+	age := max(0, now>>awayTick-int64(v>>awayBits))
+	return float64(v&(1<<awayBits-1)) / awayOne * math.Exp(-float64(age<<awayTick)/(awayLasts*latency))
+}
+
+// Turned ends an attempt that the endpoint's sidecar has turned away.
+func (l *Load) Turned(now int64) {
+	for {
+		old := l.away.Load()
+		n := min((1+l.turned(now, l.usual()))*awayOne, 1<<awayBits-1)
+		if l.away.CompareAndSwap(old, uint64(now>>awayTick)<<awayBits|uint64(n)) {
+			break
+		}
+	}
+	l.inflight.Add(-1)
+}
+
+// usual is the latency that is reckoned with, in ns.
+func (l *Load) usual() float64 {
+	if latency := unpack(l.packed.Load()).latency; latency > 0 {
+		return latency
+	}
+	return assumed
+}
+
 // Start is called as an attempt is given to the endpoint.
 func (l *Load) Start(now int64) {
 	l.inflight.Add(1)
@@ -193,6 +236,12 @@ func (l *Load) Observe(now int64, latency time.Duration, failed bool) {
 // Cancel ends an attempt that says nothing more about the endpoint.
 func (l *Load) Cancel() { l.inflight.Add(-1) }
 
+// Asked is the number of attempts in flight, and of those that would be had they
+// not been Turned.
+func (l *Load) Asked(now int64) float64 {
+	return float64(max(l.inflight.Load(), 0)) + l.turned(now, l.usual())
+}
+
 // InFlight is the number of attempts started and not ended.
 func (l *Load) InFlight() int64 { return l.inflight.Load() }
 
@@ -210,18 +259,19 @@ func (l *Load) Cost(now int64) float64 {
 	return cost
 }
 
-// Quote is Cost and the number of attempts in flight that it was made with.
+// Quote is Cost and the number of attempts in flight that it was made with,
+// those that were Turned included.
 func (l *Load) Quote(now int64) (cost float64, inflight int64) {
-	inflight = max(l.inflight.Load(), 0)
-	n := float64(inflight)
 	v := l.packed.Load()
-	if v == 0 {
-		return n * unanswered, inflight
-	}
 	e, tick := unpack(v), tickOf(now)
 	latency := e.latency
 	if latency == 0 {
 		latency = assumed
+	}
+	n := float64(max(l.inflight.Load(), 0)) + l.turned(now, latency)
+	inflight = int64(n)
+	if v == 0 {
+		return n * unanswered, inflight
 	}
 	age := e.age(tick)
 	if w := l.waiting.Load(); w>>sumBits != 0 && age != 0 {

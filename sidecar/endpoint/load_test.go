@@ -253,6 +253,42 @@ func TestManyWait(t *testing.T) {
 	}
 }
 
+// Of two that take as long for what they do, the one that turns calls away is
+// the dearer, in proportion to how many, and as cheap again soon after.
+func TestTurned(t *testing.T) {
+	var quiet, some, many Load
+	now := int64(second)
+	const latency = 20 * time.Millisecond
+	for i := range 2000 {
+		now += int64(time.Millisecond)
+		for _, l := range []*Load{&quiet, &some, &many} {
+			l.Start(now)
+			l.Answered(now)
+			if l == &many && i%4 != 0 || l == &some && i%4 == 0 {
+				l.Turned(now)
+			} else {
+				l.Done(now, latency, false)
+			}
+		}
+	}
+	// 250 and 750 a second, each for four times 20 ms.
+	for l, want := range map[*Load]float64{&quiet: 0, &some: 20, &many: 60} {
+		if n := l.Asked(now); n < 0.9*want || n > 1.1*want {
+			t.Errorf("%v attempts, want %v", n, want)
+		}
+		if n := l.InFlight(); n != 0 {
+			t.Errorf("%d are in flight", n)
+		}
+	}
+	if p, q, r := quiet.Cost(now), some.Cost(now), many.Cost(now); q < 10*p || r < 2.5*q {
+		t.Errorf("prices %v, %v, %v", p, q, r)
+	}
+	now += int64(30 * latency)
+	if p, r := quiet.Cost(now), many.Cost(now); r > 1.1*p {
+		t.Errorf("prices %v and %v, later", p, r)
+	}
+}
+
 func TestShed(t *testing.T) {
 	var l Load
 	l.call(second, 10*ms, false)

@@ -117,7 +117,7 @@ func (s *session) hear(r *response, in []byte, now int64) (turned, final bool) {
 			final = final || r.status >= 500 && SaidAttempts(f.value(in)) >= 2
 		case hRetryAfter:
 			if n, ok := parseLength(f.value(in)); ok && (r.status == 429 || r.status == 503) {
-				s.call.Shed(now, call.RetryAfter(n))
+				s.call.Shed(call.RetryAfter(n))
 			}
 		case hProxyStatus:
 			turned = turned || r.status == 503 && SaysShed(f.value(in))

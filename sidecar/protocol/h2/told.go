@@ -105,13 +105,13 @@ func (s *stream) hear(h *head) (turned, never bool) {
 		switch h.fields[i].Name {
 		case "retry-after":
 			if n, err := strconv.ParseInt(h.fields[i].Value, 10, 64); err == nil && n >= 0 && (s.status == 429 || s.status == 503) {
-				s.call.Shed(s.srv.now, call.RetryAfter(n))
+				s.call.Shed(call.RetryAfter(n))
 			}
 		case pushbackField:
 			if ms, err := strconv.ParseInt(h.fields[i].Value, 10, 32); err != nil || ms < 0 {
 				never = rpc // unparseable is negative, says gRFC A6
 			} else if rpc {
-				s.call.Shed(s.srv.now, min(time.Duration(ms)*time.Millisecond, call.RetryAfter(1<<30)))
+				s.call.Shed(min(time.Duration(ms)*time.Millisecond, call.RetryAfter(1<<30)))
 			}
 		case call.AttemptHeader:
 			if h1.SaidAttempts(v) >= 2 && (rpc && s.outcome != rpcOK || s.status >= 500) {
