@@ -287,8 +287,8 @@ func (g *gradient) abandon(now int64) bool {
 }
 
 // later sets the time of the next probe. They become rarer while they find
-// what was known, and take at most a twentieth of the time.
+// what was known, and take at most a fortieth of the time.
 func (g *gradient) later(now int64) {
-	g.nextProbe = now + min(max(g.probeGap, 20*(now-g.probeStart)), int64(g.cfg.Probe))
+	g.nextProbe = now + min(max(g.probeGap, 40*(now-g.probeStart)), int64(g.cfg.Probe))
 	g.probeGap = min(2*g.probeGap, int64(g.cfg.Probe))
 }
