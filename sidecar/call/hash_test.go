@@ -189,7 +189,7 @@ func TestShedIsNoFailure(t *testing.T) {
 		c.Pick(1)
 		c.Answered()
 		c.Answered() // once only
-		c.Shed(3*time.Second)
+		c.Shed(3 * time.Second)
 		c.Done(2, 429, 0, 1)
 		c.End(2, 429, 0)
 	}
