@@ -73,9 +73,11 @@ func handler(cfg Config) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", stats.PrometheusContentType)
-		_ = cfg.Stats.WritePrometheus(w)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		format := stats.AcceptedFormat(r.Header.Get("Accept"))
+		w.Header().Set("Content-Type", format.ContentType())
+		w.Header().Set("Vary", "Accept")
+		_ = cfg.Stats.WritePrometheus(w, format)
 	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cfg.Stats.Snapshot()) })
 	mux.HandleFunc("GET /config_dump", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cfg.Dump()) })

@@ -44,7 +44,17 @@ func filled() *Registry {
 			{Address: "[::1]:31016", ID: `odd "id"\`, Requests: 1},
 		}
 	})
-	r.Server("default/front:80").Route("all").Record(204, ErrNone, 3*time.Millisecond)
+	c.Spent(PartRetried, 1500*time.Millisecond)
+	c.Spent(PartConnect, 100*time.Microsecond)
+	front := r.Server("default/front:80")
+	front.Route("all").Record(204, ErrNone, 3*time.Millisecond)
+	front.Spent(PartDownstream, time.Second)
+	front.SetFigures(func() []Figure { return []Figure{{CallsOut, 3, "true"}, {CallsOut, 4, "false"}} })
+	kept := Exemplar{Trace: [16]byte{0xab, 15: 1}, Span: [8]byte{0xcd, 7: 2}, Time: r.start.Add(59 * time.Second)}
+	front.Route("all").RecordKept(204, ErrNone, 3100*time.Microsecond, kept)
+	kept.Trace[15]++
+	kept.Time = r.start.Add(-time.Second) // too old by now
+	front.Route("all").RecordKept(204, ErrNone, 20*time.Millisecond, kept)
 	db := r.Client("default/db:5432").TCP()
 	db.Begin()
 	db.Begin()
@@ -63,24 +73,59 @@ func filled() *Registry {
 	return r
 }
 
-func TestPrometheus(t *testing.T) {
-	var text bytes.Buffer
-	if err := filled().WritePrometheus(&text); err != nil {
-		t.Fatal(err)
-	}
-	const golden = "testdata/metrics.prom"
+// golden compares with a file of testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(golden, text.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(name, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(text.Bytes(), want) {
-		t.Errorf("differs from %s (-update rewrites it):\n%s", golden, text.Bytes())
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s (-update rewrites it):\n%s", name, got)
 	}
+}
+
+// Prometheus itself reads it in test/watch.
+func TestOpenMetrics(t *testing.T) {
+	if f := AcceptedFormat("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"); f != OpenMetrics {
+		t.Error("what Prometheus asks for is not understood")
+	}
+	if f := AcceptedFormat("text/html,*/*"); f != PrometheusText {
+		t.Error("a browser gets OpenMetrics")
+	}
+	var text bytes.Buffer
+	if err := filled().WritePrometheus(&text, OpenMetrics); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/metrics.om", text.Bytes())
+}
+
+func TestExemplars(t *testing.T) {
+	scopes, _ := filled().Produce(context.Background())
+	for _, m := range scopes[0].Metrics {
+		if m.Name != "http.server.request.duration" {
+			continue
+		}
+		of := m.Data.(metricdata.ExponentialHistogram[float64]).DataPoints[0].Exemplars
+		if len(of) != 1 || of[0].Value != 0.0031 || of[0].TraceID[15] != 1 || of[0].SpanID[0] != 0xcd {
+			t.Errorf("%+v", of)
+		}
+		return
+	}
+	t.Error("no histogram")
+}
+
+func TestPrometheus(t *testing.T) {
+	var text bytes.Buffer
+	if err := filled().WritePrometheus(&text, PrometheusText); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/metrics.prom", text.Bytes())
 
 	// Prometheus's own parser reads it.
 	parser := expfmt.NewTextParser(model.LegacyValidation)

@@ -38,6 +38,7 @@ var (
 	GateInFlight = &Metric{Name: "meshd.admission.in_flight", Unit: "{call}", Help: "Calls that the application has."}
 	GateWaiting  = &Metric{Name: "meshd.admission.waiting", Unit: "{call}", Help: "Calls that wait for the application."}
 	GateWait     = &Metric{Name: "meshd.admission.wait", Unit: "s", Help: "Time that admitted calls have waited for the application, in all.", Counter: true}
+	CallsOut     = &Metric{Name: "meshd.server.outbound_calls", Unit: "{call}", Help: "Calls that the application made while it served some, by whether traceparent joins them with one of those.", Counter: true, Attribute: "meshd.joined"}
 	GateShed     = &Metric{Name: "meshd.admission.shed", Unit: "{call}", Help: "Calls that were shed, by reason: priority, full, wait, deadline.", Counter: true, Attribute: "meshd.shed.reason"}
 )
 
@@ -60,7 +61,8 @@ func (s *Service) Mirrored(sent bool) {
 	}
 }
 
-func (s *Service) allFigures() (out []Figure) {
+func (s *Service) allFigures() []Figure {
+	out := s.partFigures()
 	if n := s.hedges.Value(); n > 0 {
 		out = append(out, Figure{Metric: Hedges, Value: float64(n)}, Figure{Metric: HedgesWon, Value: float64(s.hedgesWon.Value())})
 	}

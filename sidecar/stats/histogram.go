@@ -35,19 +35,47 @@ type Histogram struct {
 }
 
 // An octave holds the buckets of (2^o, 2^(o+1)] seconds.
-type octave [perOctave]atomic.Uint64
+type octave struct {
+	counts [perOctave]atomic.Uint64
+	kept   atomic.Pointer[[perOctave]atomic.Pointer[Exemplar]] // nil: none is
+}
+
+// An Exemplar is a call in a bucket, of which there is more to see.
+type Exemplar struct {
+	Trace [16]byte
+	Span  [8]byte
+	Time  time.Time // when it ended
+	Value time.Duration
+}
 
 // Record counts one latency: two atomic additions, no allocation once the
 // latency's octave exists. A negative latency counts as zero.
-func (h *Histogram) Record(d time.Duration) {
+func (h *Histogram) Record(d time.Duration) { h.record(d) }
+
+// RecordKept is Record for a call that is kept: it becomes its bucket's
+// exemplar, in place of an older one. Value is set to d.
+func (h *Histogram) RecordKept(d time.Duration, e Exemplar) {
+	o, i := h.record(d)
+	kept := o.kept.Load()
+	if kept == nil {
+		o.kept.CompareAndSwap(nil, new([perOctave]atomic.Pointer[Exemplar]))
+		kept = o.kept.Load()
+	}
+	e.Value = d
+	kept[i].Store(&e)
+}
+
+func (h *Histogram) record(d time.Duration) (o *octave, i int) {
 	ns := max(int64(d), 0)
 	b := bucketOf(ns)
-	o := h.octaves[b/perOctave].Load()
+	o = h.octaves[b/perOctave].Load()
 	if o == nil {
 		o = h.grow(b / perOctave)
 	}
-	o[b%perOctave].Add(1)
+	i = b % perOctave
+	o.counts[i].Add(1)
 	h.sum.Add(ns)
+	return o, i
 }
 
 func (h *Histogram) grow(i int) *octave {
@@ -63,6 +91,9 @@ type Distribution struct {
 	Sum    time.Duration
 	Offset int      // OpenTelemetry index of Counts[0]
 	Counts []uint64 // without leading and trailing zeros
+	// Exemplars are the newest kept calls of the buckets, the quickest first; of
+	// a bucket none or one.
+	Exemplars []*Exemplar
 }
 
 // Distribution reads the histogram.
@@ -75,8 +106,9 @@ func (h *Histogram) Distribution() Distribution {
 		if o == nil {
 			continue
 		}
-		for j := range o {
-			n := o[j].Load()
+		kept := o.kept.Load()
+		for j := range o.counts {
+			n := o.counts[j].Load()
 			if n == 0 {
 				continue
 			}
@@ -86,6 +118,12 @@ func (h *Histogram) Distribution() Distribution {
 			}
 			all[last] = n
 			d.Count += n
+			if kept == nil {
+				continue
+			}
+			if e := kept[j].Load(); e != nil {
+				d.Exemplars = append(d.Exemplars, e)
+			}
 		}
 	}
 	if first >= 0 {

@@ -90,7 +90,24 @@ func (p *production) histogram(service string, s Series, route bool) metricdata.
 			Offset: int32(s.Latency.Offset),
 			Counts: s.Latency.Counts,
 		},
+		Exemplars: p.exemplars(s.Latency.Exemplars),
 	}
+}
+
+// exemplarLife is how long an exemplar goes out: OpenTelemetry's default
+// interval of export.
+const exemplarLife = time.Minute
+
+func (p *production) exemplars(all []*Exemplar) []metricdata.Exemplar[float64] {
+	var out []metricdata.Exemplar[float64]
+	for _, e := range all {
+		if p.now.Sub(e.Time) < exemplarLife {
+			out = append(out, metricdata.Exemplar[float64]{
+				Time: e.Time, Value: e.Value.Seconds(), TraceID: e.Trace[:], SpanID: e.Span[:],
+			})
+		}
+	}
+	return out
 }
 
 func (p *production) clients(services []ServiceSnapshot) {

@@ -2,16 +2,44 @@ package stats
 
 import (
 	"bufio"
+	"encoding/hex"
 	"io"
 	"maps"
 	"math"
+	"mime"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// PrometheusContentType is the Content-Type of what WritePrometheus writes.
-const PrometheusContentType = "text/plain; version=0.0.4; charset=utf-8"
+// A PrometheusFormat is one in which WritePrometheus writes.
+type PrometheusFormat uint8
+
+// The formats; only OpenMetrics has exemplars.
+const (
+	PrometheusText PrometheusFormat = iota // 0.0.4
+	OpenMetrics                            // 1.0.0
+)
+
+// ContentType is the format's.
+func (f PrometheusFormat) ContentType() string {
+	if f == OpenMetrics {
+		return "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	}
+	return "text/plain; version=0.0.4; charset=utf-8"
+}
+
+// AcceptedFormat is the one that an Accept field asks for. Prometheus names
+// OpenMetrics where it takes it, and prefers it.
+func AcceptedFormat(accept string) PrometheusFormat {
+	for part := range strings.SplitSeq(accept, ",") {
+		if kind, _, err := mime.ParseMediaType(part); err == nil && kind == "application/openmetrics-text" {
+			return OpenMetrics
+		}
+	}
+	return PrometheusText
+}
 
 // Latency boundaries for Prometheus are the powers of two from 2^-14 s (61 µs)
 // to 2^6 s (64 s): each is also the boundary of a fine bucket, so the counts
@@ -21,11 +49,11 @@ const (
 	promMaxOctave = 6
 )
 
-// WritePrometheus writes the registry in the Prometheus text format 0.0.4.
-// Names are those of the OpenTelemetry metrics, dots as underscores.
-func (r *Registry) WritePrometheus(w io.Writer) error {
+// WritePrometheus writes the registry for Prometheus. Names are those of the
+// OpenTelemetry metrics, dots as underscores.
+func (r *Registry) WritePrometheus(w io.Writer, format PrometheusFormat) error {
 	snap := r.Snapshot()
-	p := promWriter{bufio.NewWriter(w)}
+	p := promWriter{bufio.NewWriter(w), format}
 	p.side("client", snap.Client, true)
 	p.side("server", snap.Server, false)
 	p.clients(snap.Client)
@@ -42,10 +70,16 @@ func (r *Registry) WritePrometheus(w io.Writer) error {
 	p.sample("meshd_malformed_requests_total", float64(snap.Malformed))
 	p.head("meshd_passthrough_total", "counter", "Calls and connections to what the mesh does not know.")
 	p.sample("meshd_passthrough_total", float64(snap.Passthrough))
+	if format == OpenMetrics {
+		p.w.WriteString("# EOF\n")
+	}
 	return p.w.Flush()
 }
 
-type promWriter struct{ w *bufio.Writer }
+type promWriter struct {
+	w      *bufio.Writer
+	format PrometheusFormat
+}
 
 func (p promWriter) side(side string, services []ServiceSnapshot, route bool) {
 	duration := "http_" + side + "_request_duration_seconds"
@@ -78,17 +112,42 @@ func (p promWriter) side(side string, services []ServiceSnapshot, route bool) {
 func (p promWriter) histogram(name string, d Distribution, labels []string) {
 	var seen uint64
 	next := 0
+	kept := d.Exemplars
 	for o := promMinOctave; o <= promMaxOctave; o++ {
 		for next < len(d.Counts) && d.Offset+next < o*perOctave {
 			seen += d.Counts[next]
 			next++
 		}
 		le := strconv.FormatFloat(math.Exp2(float64(o)), 'g', -1, 64)
-		p.sample(name+"_bucket", float64(seen), append(slices.Clip(labels), "le", le)...)
+		p.bucket(name, seen, labels, le, newest(&kept, time.Duration(math.Exp2(float64(o))*1e9)))
 	}
-	p.sample(name+"_bucket", float64(d.Count), append(slices.Clip(labels), "le", "+Inf")...)
+	p.bucket(name, d.Count, labels, "+Inf", newest(&kept, math.MaxInt64))
 	p.sample(name+"_sum", d.Sum.Seconds(), labels...)
 	p.sample(name+"_count", float64(d.Count), labels...)
+}
+
+// newest takes those off that are not above the bound, and returns the newest
+// of them; nil: there is none.
+func newest(kept *[]*Exemplar, bound time.Duration) (out *Exemplar) {
+	for len(*kept) > 0 && (*kept)[0].Value <= bound {
+		if e := (*kept)[0]; out == nil || e.Time.After(out.Time) {
+			out = e
+		}
+		*kept = (*kept)[1:]
+	}
+	return out
+}
+
+func (p promWriter) bucket(name string, count uint64, labels []string, le string, e *Exemplar) {
+	p.labelled(name+"_bucket", append(slices.Clip(labels), "le", le))
+	p.value(float64(count))
+	if e != nil && p.format == OpenMetrics {
+		p.w.WriteString(" # ")
+		p.labelled("", []string{"trace_id", hex.EncodeToString(e.Trace[:]), "span_id", hex.EncodeToString(e.Span[:])})
+		p.value(e.Value.Seconds())
+		p.value(float64(e.Time.UnixMilli()) / 1000)
+	}
+	p.w.WriteByte('\n')
 }
 
 func (p promWriter) clients(services []ServiceSnapshot) {
@@ -141,12 +200,28 @@ func (p promWriter) figures(services []ServiceSnapshot) {
 	})
 }
 
+// head writes what goes before the samples of a metric. OpenMetrics names a
+// counter without its suffix.
 func (p promWriter) head(name, kind, help string) {
+	if p.format == OpenMetrics && kind == "counter" {
+		name = strings.TrimSuffix(name, "_total")
+	}
 	p.w.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
 // sample writes one line; labels are names and values in turn.
 func (p promWriter) sample(name string, value float64, labels ...string) {
+	p.labelled(name, labels)
+	p.value(value)
+	p.w.WriteByte('\n')
+}
+
+func (p promWriter) value(v float64) {
+	p.w.WriteByte(' ')
+	p.w.WriteString(strconv.FormatFloat(v, 'g', -1, 64))
+}
+
+func (p promWriter) labelled(name string, labels []string) {
 	p.w.WriteString(name)
 	for i := 0; i+1 < len(labels); i += 2 {
 		if i == 0 {
@@ -161,9 +236,6 @@ func (p promWriter) sample(name string, value float64, labels ...string) {
 	if len(labels) > 0 {
 		p.w.WriteByte('}')
 	}
-	p.w.WriteByte(' ')
-	p.w.WriteString(strconv.FormatFloat(value, 'g', -1, 64))
-	p.w.WriteByte('\n')
 }
 
 // promEscape escapes a label's value as the format asks; a Replacer is safe

@@ -50,21 +50,30 @@ type series struct {
 // outcome. It may be called from any goroutine; it allocates only the first
 // time that it sees an outcome.
 func (r *Route) Record(status int, errType ErrorType, latency time.Duration) {
+	r.series(status, errType).hist.Record(latency)
+}
+
+// RecordKept is Record for a call that is kept: e names it, without Value.
+func (r *Route) RecordKept(status int, errType ErrorType, latency time.Duration, e Exemplar) {
+	r.series(status, errType).hist.RecordKept(latency, e)
+}
+
+// series finds or makes the series of an outcome.
+func (r *Route) series(status int, errType ErrorType) *series {
 	if errType == ErrNone {
 		if class, at, ok := place(status); ok {
 			if slots := r.plain[class].Load(); slots != nil {
 				if s := slots[at].Load(); s != nil {
-					s.hist.Record(latency)
-					return
+					return s
 				}
 			}
 		}
 	}
-	r.series(status, errType).hist.Record(latency)
+	return r.unusual(status, errType)
 }
 
-// series finds or makes the series of an outcome other than the usual ones.
-func (r *Route) series(status int, errType ErrorType) *series {
+// unusual finds or makes the series of an outcome other than the usual ones.
+func (r *Route) unusual(status int, errType ErrorType) *series {
 	if s := r.findOdd(status, errType); s != nil {
 		return s
 	}

@@ -129,6 +129,7 @@ type Service struct {
 	mirrors, mirrorsLost Counter
 	endpoints            atomic.Pointer[func() []EndpointStat]
 	figures              atomic.Pointer[func() []Figure]
+	parts                [Parts]atomic.Int64 // ns
 	tcp                  atomic.Pointer[TCP]
 
 	mu     sync.Mutex // guards routes and order; never held while recording
