@@ -70,7 +70,7 @@ type connection struct {
 func (o *connection) Resume(w *call.Waiter) { o.resumed <- w }
 
 // Subject implements call.Owner.
-func (o *connection) Subject() (method, path string) { return "", "" }
+func (o *connection) Subject() call.Subject { return call.Subject{} }
 
 // goOn waits as long as the call has to, and says why it may not go on.
 func (o *connection) goOn(ctx context.Context, step call.Step) stats.ErrorType {

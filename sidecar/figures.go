@@ -73,3 +73,16 @@ func gateFigures(g *call.Gateway) (out []stats.Figure) {
 	}
 	return out
 }
+
+// joinFigures is how many of the application's own calls are known to be for
+// some call that it serves.
+func joinFigures(j *call.Joins) (out []stats.Figure) {
+	joined, strangers := j.Joined.Value(), j.Strangers.Value()
+	if joined+strangers > 0 {
+		out = []stats.Figure{
+			{Metric: stats.CallsOut, Value: float64(joined), Word: "true"},
+			{Metric: stats.CallsOut, Value: float64(strangers), Word: "false"},
+		}
+	}
+	return out
+}

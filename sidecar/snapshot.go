@@ -228,15 +228,15 @@ func (s *snapshot) authority(name string, rc *resource.RouteConfig) *call.Author
 		return a
 	}
 	for i := range vh.Routes {
-		a.Routes = append(a.Routes, s.route(&vh.Routes[i], before))
+		a.Routes = append(a.Routes, s.route(&vh.Routes[i], rc.Version, before))
 	}
 	return a
 }
 
 // route makes a route, which keeps what one of the same name in before has learnt.
-func (s *snapshot) route(r *resource.Route, before *call.Authority) *call.Route {
+func (s *snapshot) route(r *resource.Route, version string, before *call.Authority) *call.Route {
 	svc := s.stats.Client(r.Service)
-	out := &call.Route{Route: *r, Service: svc, Stats: svc.Route(r.Name), Mesh: true}
+	out := &call.Route{Route: *r, Version: version, Service: svc, Stats: svc.Route(r.Name), Mesh: true}
 	out.Init(before.Route(r.Name), s.now)
 	s.limit(out)
 	out.Host, out.Port = hostPort(r.Service)

@@ -45,13 +45,17 @@ const (
 	MeshRetryReason = attribute.Key("meshd.retry.reason") // as in the metric meshd.client.retries
 
 	// What a call's sidecar has decided, and on what grounds; times are in ms.
-	MeshBalancer = attribute.Key("meshd.balancer")      // the policy that chose the endpoint
-	MeshCost     = attribute.Key("meshd.endpoint.cost") // of the endpoint when it was chosen, ms
-	MeshHedge    = attribute.Key("meshd.hedge")         // the attempt was made beside another one
-	MeshHeld     = attribute.Key("meshd.held_ms")       // waited for an endpoint
-	MeshQueued   = attribute.Key("meshd.queued_ms")     // waited before the application
-	MeshPriority = attribute.Key("meshd.priority")      // as in the header meshd-priority
-	MeshRefusal  = attribute.Key("meshd.refusal")       // why the call was not made
+	MeshBalancer   = attribute.Key("meshd.balancer")      // the policy that chose the endpoint
+	MeshCost       = attribute.Key("meshd.endpoint.cost") // of the endpoint when it was chosen, ms
+	MeshVersion    = attribute.Key("meshd.route.version") // of the route's configuration
+	MeshHedge      = attribute.Key("meshd.hedge")         // the attempt was made beside another one
+	MeshHeld       = attribute.Key("meshd.held_ms")       // waited for an endpoint
+	MeshConnect    = attribute.Key("meshd.connect_ms")    // waited for a connection
+	MeshRetried    = attribute.Key("meshd.retried_ms")    // attempts that came to nothing, and between them
+	MeshQueued     = attribute.Key("meshd.queued_ms")     // waited before the application
+	MeshDownstream = attribute.Key("meshd.downstream_ms") // calls that the application made for this one
+	MeshPriority   = attribute.Key("meshd.priority")      // as in the header meshd-priority
+	MeshRefusal    = attribute.Key("meshd.refusal")       // why the call was not made
 )
 
 // Method returns the attribute http.request.method: the method where RFC 9110,

@@ -41,7 +41,7 @@ func (s *Sampler) Start(parent SpanContext, hasParent bool, ratio float64) SpanC
 		binary.NativeEndian.PutUint64(sc.TraceID[:8], rand.Uint64())
 		binary.NativeEndian.PutUint64(sc.TraceID[8:], nonZero())
 	}
-	binary.NativeEndian.PutUint64(sc.SpanID[:], nonZero())
+	sc.SpanID = NewSpanID()
 
 	if hasParent && s.parent {
 		sc.Flags |= parent.Flags & FlagSampled

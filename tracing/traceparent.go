@@ -5,7 +5,10 @@
 // no lock. A Span is put together for sampled calls alone, when they are over.
 package tracing
 
-import "encoding/hex"
+import (
+	"encoding/binary"
+	"encoding/hex"
+)
 
 // TraceparentLen is the length of the traceparent that this package writes.
 const TraceparentLen = 55
@@ -97,3 +100,9 @@ var hexDigit = func() (t [256]byte) {
 	}
 	return t
 }()
+
+// NewSpanID makes a span's id.
+func NewSpanID() (id [8]byte) {
+	binary.NativeEndian.PutUint64(id[:], nonZero())
+	return id
+}

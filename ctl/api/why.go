@@ -21,8 +21,12 @@ type CallRecord struct {
 	Route    string    `json:"route,omitempty"`
 	Cluster  string    `json:"cluster,omitempty"`
 	Balancer string    `json:"balancer,omitempty"`
-	Inbound  bool      `json:"inbound,omitempty"`
-	Kept     string    `json:"kept"` // error, slow or sampled
+	// The versions of the configuration by which the call went.
+	RouteVersion   string `json:"routeVersion,omitempty"`
+	ClusterVersion string `json:"clusterVersion,omitempty"`
+
+	Inbound bool   `json:"inbound,omitempty"`
+	Kept    string `json:"kept"` // error, slow, sampled or joined
 
 	Method   string  `json:"method,omitempty"`
 	Path     string  `json:"path,omitempty"`

@@ -159,6 +159,9 @@ func circumstances(r api.CallRecord) (out []string) {
 	}
 	if r.Cluster != "" {
 		add("cluster %s, balancer %s; %.1f more retries could be paid for", printable(r.Cluster), r.Balancer, r.Budget)
+		if r.RouteVersion != "" {
+			add("configuration: route %s, cluster %s", printable(r.RouteVersion), printable(r.ClusterVersion))
+		}
 	}
 	return out
 }

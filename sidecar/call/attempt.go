@@ -57,6 +57,13 @@ func (c *Call) pick(now int64, beside *endpoint.Endpoint) *endpoint.Endpoint {
 func (c *Call) started(ep *endpoint.Endpoint, t breaker.Ticket, now int64) {
 	c.attempt = attempt{ep: ep, ticket: t, began: now, nth: c.attempts, picked: true, waiting: true}
 	c.log.begin(c, now)
+	if c.span == nil && c.nth > 0 && c.Told() {
+		// Should the call be kept in the end, each attempt is a span of its own,
+		// and what is below it goes on from that.
+		c.attempt.context = c.Context
+		c.attempt.context.SpanID = tracing.NewSpanID()
+		c.Context = c.attempt.context
+	}
 	c.tried[c.attempts] = ep
 	c.attempts++
 	ep.Load.Start(now)
@@ -64,6 +71,7 @@ func (c *Call) started(ep *endpoint.Endpoint, t breaker.Ticket, now int64) {
 	if c.span != nil {
 		c.span.attempt(c)
 	}
+	c.log.try(c.nth).span = c.Context.SpanID
 }
 
 // Endpoint is the endpoint of the attempt that is under way or was last.
@@ -82,7 +90,6 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 	c.picked = false
 	c.measure(now, latency)
 	c.log.end(c, now, status, errType)
-	c.log.try(c.nth).answered = c.began + latency
 	ep := c.ep
 	if c.turned {
 		// An endpoint that says no in a millisecond is well. Its sidecar says so
@@ -103,7 +110,7 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 		}
 	}
 	if c.span != nil {
-		c.span.attemptDone(c, now, status, errType)
+		c.span.attemptDone(c)
 	}
 }
 
@@ -165,7 +172,7 @@ func (c *Call) Cancel(now int64) {
 	c.ep.Load.Cancel()
 	c.ep.Breaker.Cancel(c.ticket)
 	if c.span != nil {
-		c.span.attemptDone(c, now, 0, stats.ErrNone)
+		c.span.attemptDone(c)
 	}
 }
 

@@ -40,10 +40,13 @@ type Tracer struct {
 // second attempt beside the first is in hedge.go.
 type Call struct {
 	Route   *Route
-	Context tracing.SpanContext // what the next hop is told, if Told; changes with each sampled attempt
+	Context tracing.SpanContext // what the next hop is told, if Told; changes with each attempt but the first, and that too of sampled calls
 	Start   int64               // ns on the engine's clock
 
 	tracer  *Tracer
+	parent  tracing.SpanContext // as the request has it
+	keep    keeping
+	asked   bool // whoever answered has kept it
 	begun   bool // a trace that is not collected
 	owner   Owner
 	cluster *Cluster
@@ -93,9 +96,12 @@ type Call struct {
 }
 
 func (c *Call) start(t *Tracer, r *Route, parent tracing.SpanContext, hasParent bool, now int64) {
-	*c = Call{Route: r, Start: now, tracer: t}
+	*c = Call{Route: r, Start: now, tracer: t, keep: notYet}
 	switch {
 	case !t.Off:
+		if hasParent {
+			c.parent = parent
+		}
 		c.Context = t.Sampler.Start(parent, hasParent, r.TraceRatio)
 	case hasParent || !r.Mesh:
 		c.Context = parent
@@ -131,8 +137,12 @@ func (c *Call) DescribeProtocol(version string, rpc bool) {
 	}
 }
 
-// Sampled reports whether the call leaves spans.
+// Sampled reports whether the call leaves spans, whatever becomes of it.
 func (c *Call) Sampled() bool { return c.span != nil }
+
+// Retold reports whether what the newest attempt is told in traceparent differs
+// from what Begin has left in Context.
+func (c *Call) Retold() bool { return c.span != nil || c.attempts > 1 && c.Told() }
 
 // Retry decides whether the call is tried again for a reason, and after what
 // delay. replayable says that the request can be sent again as far as the
@@ -147,13 +157,13 @@ func (c *Call) Retry(now int64, reason stats.RetryReason, replayable bool) (time
 		return 0, false
 	case c.earlier > 1 && reason != stats.RetryConnectFailure && reason != stats.RetryRefused, c.final:
 		// Another tier tries again: two that do multiply.
-		c.log.note(noteOtherTier, now)
+		c.log.note(noteOtherTier)
 		c.giveUp()
 		return 0, false
 	}
 	if c.view == nil || !c.view.budget.Withdraw() {
 		c.Route.Service.RetryDenied()
-		c.log.note(noteBudget, now)
+		c.log.note(noteBudget)
 		c.denied = true
 		c.giveUp()
 		return 0, false
@@ -231,13 +241,22 @@ func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 			c.Route.hedge.Credit(now)
 		}
 	}
-	c.part(ok)
+	kept := c.worth(now, status, errType)
+	parts := c.parts(now)
+	c.spent(&parts)
+	c.part(now, ok)
 	c.Route.Service.Active.Add(-1)
-	c.Route.Stats.Record(status, errType, time.Duration(now-c.Start))
-	if c.span != nil {
-		c.span.end(c, now, status, errType)
+	if took := time.Duration(now - c.Start); kept && !c.tracer.Off {
+		c.Route.Stats.RecordKept(status, errType, took, c.exemplar(now))
+	} else {
+		c.Route.Stats.Record(status, errType, took)
 	}
-	c.tracer.keep(c, now, status, errType)
+	if kept {
+		c.remember(now, status, errType, &parts)
+	}
+	if c.span != nil {
+		c.span.end(c, now, status, errType, &parts)
+	}
 	c.release(ok)
 }
 

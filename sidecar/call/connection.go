@@ -37,8 +37,9 @@ func (c *Call) Connected(now int64) {
 	c.Answered()
 	c.picked, c.open = false, true
 	c.ep.Load.Observe(now, time.Duration(now-c.began), false)
+	c.log.end(c, now, 0, stats.ErrNone)
 	if c.span != nil {
-		c.span.attemptDone(c, now, 0, stats.ErrNone)
+		c.span.attemptDone(c)
 	}
 }
 

@@ -84,7 +84,7 @@ func (c *Call) Hedge(now int64) *endpoint.Endpoint {
 		return nil
 	}
 	if !c.Route.hedge.Allow(c.view.budget) {
-		c.log.note(noteHedgeBudget, now)
+		c.log.note(noteHedgeBudget)
 		return nil
 	}
 	first := c.attempt

@@ -14,9 +14,18 @@ import (
 // gives w to Resumed of the call that it may be for, and does what that says.
 type Owner interface {
 	Resume(w *Waiter)
-	// Subject is the method and the path of the call under way, for a record
-	// of it, with the owner's lock held.
-	Subject() (method, path string)
+	// Subject is what the call under way is, for a record of it, with the
+	// owner's lock held.
+	Subject() Subject
+}
+
+// A Subject is what only the protocol knows of a call. Its strings may be of
+// buffers that are used again.
+type Subject struct {
+	Method, Path string // Path with its query, or as much as is at hand
+	Peer         string // who called
+	Version      string // of HTTP, as the caller speaks it: "1.1", "2"
+	RPC          bool   // it is gRPC
 }
 
 // A Waiter is a call that waits, as those see it that it waits for. It is the

@@ -54,18 +54,22 @@ func (r *record) attempt(c *Call) {
 }
 
 // attemptDone ends the span of an attempt.
-func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) {
-	if c.Route.Server {
-		return
+func (r *record) attemptDone(c *Call) {
+	if !c.Route.Server {
+		r.attemptSpan(c, c.nth, c.attempt.context)
 	}
-	ep := c.Endpoint()
-	attrs := append(r.common(c), peerAttributes(ep)...)
-	if ep.ID != "" {
-		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
+}
+
+// attemptSpan emits the span of the nth attempt, which has ended.
+func (r *record) attemptSpan(c *Call, n int, context tracing.SpanContext) {
+	t := c.log.try(n)
+	attrs := append(r.common(c), peerAttributes(t.ep)...)
+	if t.ep.ID != "" {
+		attrs = append(attrs, tracing.MeshEndpointID.String(t.ep.ID))
 	}
-	attrs = append(attrs, tracing.MeshCost.Float64(c.log.try(c.nth).cost/1e6))
-	if n := c.nth; n > 0 {
-		if t := c.log.try(n); t.hedge {
+	attrs = append(attrs, tracing.MeshCost.Float64(t.cost/1e6))
+	if n > 0 {
+		if t.hedge {
 			attrs = append(attrs, tracing.MeshHedge.Bool(true))
 		} else if t.again {
 			attrs = append(attrs, tracing.MeshRetryReason.String(t.reason.String()))
@@ -74,23 +78,27 @@ func (r *record) attemptDone(c *Call, now int64, status int, e stats.ErrorType) 
 			attrs = append(attrs, tracing.HTTPResendCount.Int(n))
 		}
 	}
-	attrs, failed := outcome(attrs, status, e, false)
+	attrs, failed := outcome(attrs, t.status, t.err, false)
 	c.tracer.Emit(tracing.Span{
-		Context: c.attempt.context, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
+		Context: context, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
 		Name: r.name(c.Route), Attributes: attrs, Failed: failed,
-		Start: c.tracer.time(c.began), End: c.tracer.time(now),
+		Start: c.tracer.time(t.began), End: c.tracer.time(t.ended),
 	})
 }
 
 func (r *record) retry(c *Call, now int64, reason stats.RetryReason) {
-	r.events = append(r.events, tracing.Event{
-		Name: "retry", Time: c.tracer.time(now),
+	r.events = append(r.events, retryEvent(c.tracer.time(now), reason))
+}
+
+func retryEvent(at time.Time, reason stats.RetryReason) tracing.Event {
+	return tracing.Event{
+		Name: "retry", Time: at,
 		Attributes: []attribute.KeyValue{tracing.MeshRetryReason.String(reason.String())},
-	})
+	}
 }
 
 // end ends the span of the call.
-func (r *record) end(c *Call, now int64, status int, e stats.ErrorType) {
+func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
 	kind := tracing.KindClient
 	if c.Route.Server {
 		kind = tracing.KindServer
@@ -105,6 +113,11 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType) {
 	if c.attempts > 1 {
 		attrs = append(attrs, tracing.HTTPResendCount.Int(c.attempts-1))
 	}
+	for i, ns := range parts {
+		if ns > 0 {
+			attrs = append(attrs, partKeys[i].Float64(float64(ns)/1e6))
+		}
+	}
 	attrs, failed := outcome(decided(attrs, c), status, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
@@ -114,16 +127,19 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType) {
 	})
 }
 
+// partKeys are the attributes for the parts of a call's time.
+var partKeys = [stats.Parts]attribute.Key{
+	stats.PartHeld: tracing.MeshHeld, stats.PartConnect: tracing.MeshConnect, stats.PartRetried: tracing.MeshRetried,
+	stats.PartQueued: tracing.MeshQueued, stats.PartDownstream: tracing.MeshDownstream,
+}
+
 // decided adds what the sidecar has done with the call, as far as it did anything.
 func decided(attrs []attribute.KeyValue, c *Call) []attribute.KeyValue {
 	if c.view != nil && !c.Route.Server {
 		attrs = append(attrs, tracing.MeshBalancer.String(c.view.Balancer))
-	}
-	if c.heldNs > 0 {
-		attrs = append(attrs, tracing.MeshHeld.Float64(float64(c.heldNs)/1e6))
-	}
-	if c.queued > 0 {
-		attrs = append(attrs, tracing.MeshQueued.Float64(float64(c.queued)/1e6))
+		if v := c.Route.Version; v != "" {
+			attrs = append(attrs, tracing.MeshVersion.String(v))
+		}
 	}
 	if c.ownPriority || c.priority != breaker.Critical {
 		attrs = append(attrs, tracing.MeshPriority.String(c.priority.String()))

@@ -55,7 +55,8 @@ func (a *Authority) Route(name string) *Route {
 // A Route is a resource.Route with its clusters and counters looked up.
 type Route struct {
 	resource.Route
-	Server         bool // inbound: the spans and metrics are a server's
+	Version        string // of the RouteConfiguration that it is of
+	Server         bool   // inbound: the spans and metrics are a server's
 	Stats          *stats.Route
 	Service        *stats.Service
 	Host           string          // server.address of spans

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/sidecar/stats"
 )
 
 // What a call that comes in says of itself — how important it is, until when
@@ -16,6 +17,11 @@ import (
 // Joins are the traces of the inbound calls under way. It may be used from any
 // goroutine.
 type Joins struct {
+	// Calls out of here, while some call is served: those that were joined with
+	// one, and those that were not, most likely because the application does
+	// not forward traceparent.
+	Joined, Strangers stats.Counter
+
 	n      atomic.Int64
 	shards [16]joinShard
 }
@@ -41,15 +47,19 @@ func NewJoins() *Joins {
 // at a time it is what harms none of them: the latest deadline, the highest
 // priority, the fewest attempts.
 type Joined struct {
-	calls    int // guarded by the shard's mu, like the next five
+	calls    int // guarded by the shard's mu, like the next eight
 	until    int64
 	priority breaker.Priority // of those calls that say one
 	said     bool             // some do
 	unsaid   bool             // some do not
 	attempts int
+	outside  int   // calls out of here that are under way, those of all tiers below
+	since    int64 // when the first of these began
+	busy     int64 // ns for which there was one, but for those under way
 	// retried counts the attempts of the calls out of here that failed in the
 	// end: whoever made the inbound call need not try it again.
 	retried atomic.Int32
+	kept    atomic.Bool // one of those calls is
 }
 
 func (j *Joins) shard(trace *[16]byte) *joinShard { return &j.shards[trace[15]&15] }
@@ -89,9 +99,12 @@ func (j *Joins) take(trace [16]byte, c *Call) {
 	defer s.mu.Unlock()
 	e := s.of[trace]
 	if e == nil {
+		j.Strangers.Add(1)
 		return
 	}
+	j.Joined.Add(1)
 	c.joined = e
+	e.out(c.Start)
 	if e.until != 0 && (c.until == 0 || e.until < c.until) {
 		c.until = e.until
 	}
@@ -121,18 +134,19 @@ func (c *Call) join(said *Said) {
 	switch {
 	case j == nil:
 	case c.Route.Server:
-		if c.until != 0 || c.earlier > 1 || c.ownPriority {
-			if c.Context.TraceID != [16]byte{} {
-				c.joined = j.put(c.Context.TraceID, c)
-			}
+		if c.Context.TraceID != [16]byte{} {
+			c.joined = j.put(c.Context.TraceID, c)
 		}
-	case said.HasParent && j.n.Load() > 0:
+	case j.n.Load() == 0: // nothing is served that this call could be for
+	case said.HasParent:
 		j.take(said.Parent.TraceID, c)
+	default:
+		j.Strangers.Add(1)
 	}
 }
 
 // part ends what join began.
-func (c *Call) part(ok bool) {
+func (c *Call) part(now int64, ok bool) {
 	e := c.joined
 	if e == nil {
 		return
@@ -142,6 +156,10 @@ func (c *Call) part(ok bool) {
 		c.tracer.Joins.remove(c.Context.TraceID, e)
 		return
 	}
+	s := c.tracer.Joins.shard(&c.Context.TraceID)
+	s.mu.Lock()
+	e.back(now)
+	s.mu.Unlock()
 	if !ok {
 		e.give(c)
 	}

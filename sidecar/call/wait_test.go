@@ -27,7 +27,7 @@ type caller struct {
 	abandons int
 }
 
-func (o *caller) Subject() (method, path string) { return "GET", "/" }
+func (o *caller) Subject() Subject { return Subject{Method: "GET", Path: "/"} }
 
 func (o *caller) Resume(w *Waiter) {
 	o.mu.Lock()

@@ -17,25 +17,25 @@ import (
 type decisions struct {
 	first  try   // most calls have no other
 	more   []try // those after it
+	head   int64 // when the head of the caller's answer was there; 0: not yet
 	notes  uint8
-	noteAt int64
 	reason stats.RetryReason // of the next attempt
 	hasWhy bool
 }
 
 type try struct {
-	ep    *endpoint.Endpoint
-	began int64
-	ended int64
-	cost  float64 // of the endpoint when it was chosen
-	// answered is when the head of its answer came, or the error instead of it.
-	answered int64
-	status   int
-	err      stats.ErrorType
-	reason   stats.RetryReason
-	again    bool // it was a retry, for reason
-	hedge    bool
-	turned   bool
+	ep     *endpoint.Endpoint
+	began  int64
+	ended  int64
+	cost   float64 // of the endpoint when it was chosen
+	span   [8]byte // what its endpoint was told
+	sent   int64   // when its request began to go out; 0: it has not
+	status int
+	err    stats.ErrorType
+	reason stats.RetryReason
+	again  bool // it was a retry, for reason
+	hedge  bool
+	turned bool
 }
 
 // Notes that a call may have once each.
@@ -53,7 +53,7 @@ func (d *decisions) try(nth int) *try {
 	return &d.more[nth-1]
 }
 
-func (d *decisions) note(n uint8, now int64) { d.notes |= n; d.noteAt = now }
+func (d *decisions) note(n uint8) { d.notes |= n }
 
 func (d *decisions) again(r stats.RetryReason) { d.reason, d.hasWhy = r, true }
 
@@ -78,14 +78,18 @@ func (d *decisions) end(c *Call, now int64, status int, e stats.ErrorType) {
 // A Record is the answer to why a call went as it did. Times are in ms since
 // the call's start.
 type Record struct {
-	Trace    string    `json:"trace,omitempty"`
-	Time     time.Time `json:"time"`
-	Service  string    `json:"service"`
-	Route    string    `json:"route,omitempty"`
-	Cluster  string    `json:"cluster,omitempty"`
-	Balancer string    `json:"balancer,omitempty"`
-	Inbound  bool      `json:"inbound,omitempty"`
-	Kept     string    `json:"kept"` // error, slow or sampled
+	Trace   string    `json:"trace,omitempty"`
+	Time    time.Time `json:"time"`
+	Service string    `json:"service"`
+	Route   string    `json:"route,omitempty"`
+	Cluster string    `json:"cluster,omitempty"`
+	// The versions of the route's and the cluster's configuration, which hold
+	// what policies say.
+	RouteVersion   string `json:"routeVersion,omitempty"`
+	ClusterVersion string `json:"clusterVersion,omitempty"`
+	Balancer       string `json:"balancer,omitempty"`
+	Inbound        bool   `json:"inbound,omitempty"`
+	Kept           string `json:"kept"` // error, slow, sampled or joined
 
 	Method   string  `json:"method,omitempty"`
 	Path     string  `json:"path,omitempty"`
@@ -140,11 +144,9 @@ type CandidateState struct {
 // that do not grow. It may be used from any goroutine.
 type Records struct {
 	mu    sync.Mutex
-	kinds [3]ring // error, slow, sampled
-	rate  [3]*breaker.Bucket
+	kinds [kinds]ring
+	rate  [kinds]*breaker.Bucket
 }
-
-var keptNames = [3]string{"error", "slow", "sampled"}
 
 const (
 	recordsKept   = 256 // of each kind
@@ -197,49 +199,11 @@ func (r *Records) add(kind int, rec Record) {
 	of.next = (of.next + 1) % recordsKept
 }
 
-// keep makes a Record of a call that is worth one: it failed, was slow, or is
-// sampled. It runs before the call lets go of what it has.
-func (t *Tracer) keep(c *Call, now int64, status int, e stats.ErrorType) {
-	if t.Records == nil {
-		return
-	}
-	kind := 0
-	switch {
-	case e == stats.ErrClientClosed && c.span == nil:
-		return
-	case e != stats.ErrNone || failure(status):
-	case c.slow():
-		kind = 1
-	case c.span != nil:
-		kind = 2
-	default:
-		return
-	}
-	if ok, _ := t.Records.rate[kind].Take(now); ok {
-		t.Records.add(kind, c.record(kind, now, status, e))
-	}
-}
-
-// slow is a call that took four times as long as nearly all others.
-func (c *Call) slow() bool {
-	const least = int64(5 * time.Millisecond)
-	if c.attempts == 0 {
-		return false
-	}
-	// An answer may be a gigabyte, or a stream: how long its head took counts.
-	took := c.log.try(c.nth).answered - c.Start
-	if h := c.Route.hedge; h != nil && took > least {
-		usual := h.Delay()
-		return usual > 0 && took > 4*usual
-	}
-	return false
-}
-
-func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record {
+func (c *Call) record(now int64, status int, e stats.ErrorType) Record {
 	at := func(ns int64) float64 { return float64(ns-c.Start) / 1e6 }
 	rec := Record{
 		Time: c.tracer.time(c.Start), Service: c.Route.Service.Name(), Route: c.Route.Name, Inbound: c.Route.Server,
-		Kept: keptNames[kind], TookMs: at(now), Error: e.String(), Refusal: c.refusal.Detail,
+		Kept: c.keep.String(), TookMs: at(now), Error: e.String(), Refusal: c.refusal.Detail,
 		QueuedMs: float64(c.queued) / 1e6, HeldMs: float64(c.heldNs) / 1e6,
 		Earlier: c.earlier, Session: c.id, Notes: c.log.words(c.attempts),
 	}
@@ -251,8 +215,8 @@ func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record
 	}
 	rec.Status, rec.GRPC = outcomeWords(status)
 	if c.owner != nil {
-		method, path := c.owner.Subject()
-		rec.Method, rec.Path = short(method, 32), short(pathOf(path), 512)
+		s := c.owner.Subject()
+		rec.Method, rec.Path = short(s.Method, 32), short(pathOf(s.Path), 512)
 	}
 	if c.priority != breaker.Critical || c.ownPriority {
 		rec.Priority = c.priority.String()
@@ -279,6 +243,7 @@ func (c *Call) record(kind int, now int64, status int, e stats.ErrorType) Record
 		return rec
 	}
 	rec.Cluster, rec.Balancer = c.view.Name, c.view.Balancer
+	rec.RouteVersion, rec.ClusterVersion = c.Route.Version, c.view.Version
 	rec.Budget = c.view.budget.Stats().Balance
 	rec.Endpoints = c.view.set.Len()
 	tried := c.tried[:c.attempts]

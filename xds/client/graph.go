@@ -142,7 +142,7 @@ func (g *graph) update(k kind, name, version string, value []byte) error {
 		e.version = version
 		return nil
 	}
-	if err := g.decode(k, name, e, value); err != nil {
+	if err := g.decode(k, name, version, e, value); err != nil {
 		if !e.known {
 			g.absent(k, name)
 		}
@@ -155,7 +155,7 @@ func (g *graph) update(k kind, name, version string, value []byte) error {
 }
 
 // decode replaces the entry's value and passes the news on.
-func (g *graph) decode(k kind, name string, e *entry, value []byte) error {
+func (g *graph) decode(k kind, name, version string, e *entry, value []byte) error {
 	a := &anypb.Any{TypeUrl: typeURLs[k], Value: value}
 	if got := resource.NameOf(value); got != name && !(k == shares && g.seed != nil) {
 		return fmt.Errorf("%v %q: its own name is %q", k, name, got)
@@ -173,6 +173,7 @@ func (g *graph) decode(k kind, name string, e *entry, value []byte) error {
 		if err != nil {
 			return err
 		}
+		rc.Version = version
 		e.routes = rc
 		for authority := range e.users {
 			g.setRoutes(g.watches[authority], rc)
@@ -182,6 +183,7 @@ func (g *graph) decode(k kind, name string, e *entry, value []byte) error {
 		if err != nil {
 			return err
 		}
+		c.Version = version
 		old := e.cluster
 		e.cluster = c
 		g.events.Cluster(name, c)

@@ -36,6 +36,7 @@ type Listener struct {
 // A RouteConfig is envoy.config.route.v3.RouteConfiguration.
 type RouteConfig struct {
 	Name         string
+	Version      string // the control plane's, as the client has heard it
 	VirtualHosts []VirtualHost
 }
 
@@ -157,6 +158,7 @@ const (
 // A Cluster is envoy.config.cluster.v3.Cluster of type EDS.
 type Cluster struct {
 	Name           string
+	Version        string // the control plane's, as the client has heard it
 	EDSName        string // eds_cluster_config.service_name, or Name
 	ConnectTimeout time.Duration
 	Protocol       Protocol

@@ -88,7 +88,7 @@ func (s *session) responseHead(u *upstream) bool {
 	if r.status < 200 && r.status != 101 {
 		if !s.http10 {
 			b := buffers.Get().(*buffer)
-			ok := s.send(r.appendResponse(b[:0], u.in, endKeep, false, false, nil))
+			ok := s.send(r.appendResponse(b[:0], u.in, endKeep, false, false, nil, 0))
 			buffers.Put(b)
 			if !ok {
 				return true
@@ -170,7 +170,7 @@ func (s *session) commit(u *upstream, r *response, n int, now, latency int64) {
 	s.resp.end = s.ending()
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
-	out := r.appendResponse(buf[:0], u.in, s.resp.end, chunked, s.call.Route.Via, &s.call)
+	out := r.appendResponse(buf[:0], u.in, s.resp.end, chunked, s.call.Route.Via, &s.call, now)
 	u.used(n)
 	if !s.resp.decode && !s.resp.body.done() && len(u.in) > 0 && len(out)+len(u.in) <= cap(out) {
 		k, err := take(&s.resp.body, u.in, s.srv.Limits)

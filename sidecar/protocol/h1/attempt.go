@@ -113,10 +113,11 @@ func (s *session) attach(u *upstream, now int64) {
 		s.connected(u)
 		return
 	}
-	if s.call.Sampled() {
+	if s.call.Retold() {
 		s.call.Context.AppendTraceparent(s.sent[s.traceAt:s.traceAt])
 	}
 	s.retell(now)
+	s.call.Sending(now)
 	s.offered = true
 	if err := u.send(s.sent); err != nil {
 		u.Readable = true // the reason, or an early answer, may be there to read

@@ -213,7 +213,7 @@ func FuzzResponse(f *testing.F) {
 		}
 		checkResponse(t, &r, data, n, m, name)
 		chunked := r.chunked && (m == mHead || r.body(m).kind == bodyChunked)
-		out := r.appendResponse(nil, data, endKeep, chunked, true, nil)
+		out := r.appendResponse(nil, data, endKeep, chunked, true, nil, 0)
 		var again response
 		lim := Limits{HeadBytes: bufferSize, Fields: 110, Trailer: 100}
 		if k, err := again.parse(out, lim); err != nil || k != len(out) {

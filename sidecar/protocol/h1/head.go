@@ -6,7 +6,11 @@
 // no peer behind the relay can see another message boundary than the relay did.
 package h1
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/meshd/meshd/sidecar/call"
+)
 
 // Limits bounds what a peer may send in one head.
 type Limits struct {
@@ -131,6 +135,7 @@ const (
 	hLoadBin
 	hRetryAfter
 	hProxyStatus
+	hTraceResponse
 )
 
 // endToEnd reports that a field goes on unless Connection names it.
@@ -176,6 +181,8 @@ func known(name []byte) header {
 		return is("traceparent", hTraceparent)
 	case 12:
 		return is("proxy-status", hProxyStatus)
+	case 13:
+		return is(call.TraceResponse, hTraceResponse)
 	case 14:
 		if name[0]|0x20 == 'h' {
 			return is("http2-settings", hHTTP2Settings)
@@ -314,7 +321,7 @@ func (h *head) parseFields(b []byte, at int, lim Limits) (int, error) {
 					return 0, errExpectation
 				}
 				h.expect = true
-			case hPriority, hAttempt, hTimeout, hLoad, hLoadBin, hRetryAfter, hProxyStatus:
+			case hPriority, hAttempt, hTimeout, hLoad, hLoadBin, hRetryAfter, hProxyStatus, hTraceResponse:
 				h.told = true
 			}
 		}

@@ -202,7 +202,7 @@ func (s *session) hedgeDue(turn uint32) {
 func (s *session) attachHedge(u *upstream, now int64) {
 	s.hedge.up, s.hedge.dials = u, false
 	u.owner.Store(s)
-	if s.call.Sampled() {
+	if s.call.Retold() {
 		s.call.HedgeContext().AppendTraceparent(s.sent[s.traceAt:s.traceAt])
 	}
 	s.retell(now)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -114,7 +115,7 @@ func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt in
 			return false
 		case hAttempt, hTimeout:
 			return !hop.tells && (!r.nominated || !r.isNominated(b, f.name(b)))
-		case hPriority, hLoad, hLoadBin, hRetryAfter, hProxyStatus:
+		case hPriority, hLoad, hLoadBin, hRetryAfter, hProxyStatus, hTraceResponse:
 			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hTraceparent:
 			return hop.traceparent == nil
@@ -210,7 +211,12 @@ const (
 // appendResponse appends the response head as the client gets it. chunked
 // says whether the content goes out chunked; c, which is nil for interim
 // answers, what the call has to say in it.
-func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool, c *call.Call) []byte {
+func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool, c *call.Call, now int64) []byte {
+	var trace tracing.SpanContext
+	said := false
+	if c != nil {
+		trace, said = c.Head(now, r.status)
+	}
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(r.status), 10)
 	dst = append(dst, ' ')
@@ -220,6 +226,11 @@ func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool, 
 		switch f.known {
 		case hLoad:
 			if r.ownLoad {
+				return false
+			}
+			return !r.nominated || !r.isNominated(b, f.name(b))
+		case hTraceResponse:
+			if said {
 				return false
 			}
 			return !r.nominated || !r.isNominated(b, f.name(b))
@@ -241,6 +252,9 @@ func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool, 
 	}
 	if c != nil {
 		dst = r.appendSaid(dst, c)
+	}
+	if said {
+		dst = append(trace.AppendTraceparent(append(dst, call.TraceResponse+": "...)), "\r\n"...)
 	}
 	switch to := r.upgradeTo(b); {
 	case r.status == 101 && to != nil:

@@ -92,11 +92,7 @@ func (s *session) begin(a *call.Authority, now int64) {
 			state = r.traceState(in)
 		}
 		s.call.Describe(r.name, r.path, []byte(s.peerAddr()), state)
-		version := "1.1"
-		if s.http10 {
-			version = "1.0"
-		}
-		s.call.DescribeProtocol(version, false)
+		s.call.DescribeProtocol(s.version(), false)
 	}
 	if h.forwarded != resource.ForwardedNone {
 		h.peer = s.peerAddr()
@@ -168,7 +164,18 @@ func (s *session) Resume(w *call.Waiter) {
 }
 
 // Subject implements call.Owner.
-func (s *session) Subject() (method, path string) { return s.subject.strings() }
+func (s *session) Subject() call.Subject {
+	method, path := s.subject.strings()
+	return call.Subject{Method: method, Path: path, Peer: s.peerAddr(), Version: s.version()}
+}
+
+// version is that of HTTP, as the client speaks it.
+func (s *session) version() string {
+	if s.http10 {
+		return "1.0"
+	}
+	return "1.1"
+}
 
 // subject is the method and the path, without its query, of the call under
 // way: as much of them as fits.

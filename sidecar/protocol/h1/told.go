@@ -119,6 +119,8 @@ func (s *session) hear(r *response, in []byte, now int64) (turned, final bool) {
 			if n, ok := parseLength(f.value(in)); ok && (r.status == 429 || r.status == 503) {
 				s.call.Shed(call.RetryAfter(n))
 			}
+		case hTraceResponse:
+			s.call.Responded(f.value(in))
 		case hProxyStatus:
 			turned = turned || r.status == 503 && SaysShed(f.value(in))
 		}

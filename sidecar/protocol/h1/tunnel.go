@@ -83,7 +83,7 @@ func (s *session) connected(u *upstream) {
 func (s *session) switched(u *upstream, r *response, n int) {
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
-	out := r.appendResponse(buf[:0], u.in, endKeep, false, s.call.Route.Via, &s.call)
+	out := r.appendResponse(buf[:0], u.in, endKeep, false, s.call.Route.Via, &s.call, s.srv.now())
 	u.used(n)
 	s.call.Streaming(s.srv.now())
 	if s.send(out) {

@@ -113,7 +113,17 @@ func (s *stream) Resume(w *call.Waiter) {
 }
 
 // Subject implements call.Owner.
-func (s *stream) Subject() (method, path string) { return s.req.method, s.req.path }
+func (s *stream) Subject() call.Subject {
+	return call.Subject{Method: s.req.method, Path: s.req.path, Peer: s.peer, Version: s.version(), RPC: s.req.grpc}
+}
+
+// version is that of HTTP, as the client speaks it.
+func (s *stream) version() string {
+	if s.down.c == nil {
+		return "1.1"
+	}
+	return "2"
+}
 
 // subject is a stream's request as call.Request sees it.
 type subject struct{ s *stream }
@@ -144,11 +154,7 @@ func (h subject) Source() netip.Addr {
 
 func (s *stream) describe(state []byte) {
 	s.call.Describe(bytesOf(s.req.method), bytesOf(s.req.path), bytesOf(s.peer), state)
-	version := "2"
-	if s.down.c == nil {
-		version = "1.1"
-	}
-	s.call.DescribeProtocol(version, s.req.grpc)
+	s.call.DescribeProtocol(s.version(), s.req.grpc)
 }
 
 // deadlines sets when the call has to be over.
@@ -257,7 +263,7 @@ func (s *stream) give(c *conn, l *leg) {
 	*l = leg{s: s, p: c, link: &c.link, c: c, id: id, in: l.in[:0], sendWindow: c.window,
 		recvWindow: int64(c.srv.Limits.Window), length: -1}
 	c.streams[id] = l
-	s.offered = true
+	s.sending(l)
 	end := s.down.inEnd && len(s.kept) == 0 && len(s.down.in) == 0 && s.down.trailers == nil && !s.overflow
 	at := c.startHead(id, end)
 	s.requestFields(s.contextOf(l), c.field)
@@ -267,6 +273,14 @@ func (s *stream) give(c *conn, l *leg) {
 		s.settle(&s.down)
 	} else {
 		s.move(l)
+	}
+}
+
+// sending notes that a leg's request begins to go out.
+func (s *stream) sending(l *leg) {
+	s.offered = true
+	if l != s.beside {
+		s.call.Sending(s.srv.now)
 	}
 }
 

@@ -154,7 +154,7 @@ func (h *head) field(i int, f *hpack.HeaderField, k kind) string {
 		h.grpcStatus = i
 	case grpc.LoadField, grpc.LoadBinField:
 		h.loadAt = i
-	case breaker.PriorityHeader, call.AttemptHeader, call.TimeoutHeader, previousField, pushbackField, "retry-after", "proxy-status":
+	case breaker.PriorityHeader, call.AttemptHeader, call.TimeoutHeader, previousField, pushbackField, "retry-after", "proxy-status", call.TraceResponse:
 		h.told = true
 	}
 	return ""

@@ -38,7 +38,7 @@ func (s *stream) give1(c *back, l *leg) {
 	*l = leg{s: s, p: c, link: &c.link, in: l.in[:0], length: -1}
 	c.l, c.touched, c.keep = l, false, false
 	c.message1 = message1{raw: s.req.protocol != ""}
-	s.offered = true
+	s.sending(l)
 	end := s.down.inEnd && len(s.kept) == 0 && len(s.down.in) == 0 && s.down.trailers == nil && !s.overflow
 	c.request(s, l, end)
 	if end {

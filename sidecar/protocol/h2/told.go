@@ -117,6 +117,8 @@ func (s *stream) hear(h *head) (turned, never bool) {
 			if h1.SaidAttempts(v) >= 2 && (rpc && s.outcome != rpcOK || s.status >= 500) {
 				s.call.Final()
 			}
+		case call.TraceResponse:
+			s.call.Responded(v)
 		case "proxy-status":
 			turned = turned || refused && h1.SaysShed(v)
 		}
@@ -133,6 +135,7 @@ func (s *stream) addSaid(h *head, end bool) {
 		h.fields = append(h.fields, hpack.HeaderField{Name: "set-cookie", Value: v, Sensitive: true})
 	}
 	if !s.call.Route.Server {
+		s.call.Head(s.srv.now, s.outcome)
 		return
 	}
 	if h.loadAt < 0 {
@@ -146,11 +149,17 @@ func (s *stream) addSaid(h *head, end bool) {
 	}
 	if end || !s.req.grpc {
 		s.addTried(h)
+	} else {
+		s.call.Head(s.srv.now, s.status)
 	}
 }
 
-// addTried says on a failed answer of the application how often it was tried below.
+// addTried says, where the outcome is known, whether the call is kept, and on a
+// failed answer of the application how often it was tried below.
 func (s *stream) addTried(h *head) {
+	if sc, ok := s.call.Head(s.srv.now, s.outcome); ok {
+		h.fields = append(h.fields, hpack.HeaderField{Name: call.TraceResponse, Value: sc.String(), Sensitive: true})
+	}
 	if n := s.call.TriedBelow(s.outcome); n > 0 {
 		h.fields = append(h.fields, hpack.HeaderField{Name: call.AttemptHeader, Value: strconv.Itoa(n)})
 	}

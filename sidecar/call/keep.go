@@ -1,0 +1,154 @@
+package call
+
+import (
+	"time"
+
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+)
+
+// keeping is why a call is remembered: as a Record, as spans, and as the
+// exemplar of its latency. It is decided when the head of its answer is there,
+// or at its end, of what is known by then; nothing is done for the others.
+type keeping uint8
+
+const (
+	keptError   keeping = iota // it failed
+	keptSlow                   // it took far longer than nearly all do
+	keptSampled                // the head of the trace said so
+	keptJoined                 // one that it caused was kept, or this one by who answered
+	kinds
+	notYet // nothing is decided; the zero Call is made so by start
+	never  // it was worth it, and too many were
+)
+
+var keptNames = [kinds]string{"error", "slow", "sampled", "joined"}
+
+func (k keeping) String() string { return keptNames[k] }
+
+// worth reports whether the call is kept.
+func (c *Call) worth(now int64, status int, e stats.ErrorType) bool {
+	if c.keep != notYet {
+		return c.keep < kinds
+	}
+	t := c.tracer
+	if t.Records == nil {
+		return false
+	}
+	k := notYet
+	switch {
+	case e == stats.ErrClientClosed && c.span == nil:
+	case e != stats.ErrNone || failure(status):
+		k = keptError
+	case c.slow(now):
+		k = keptSlow
+	case c.span != nil:
+		k = keptSampled
+	case c.asked || c.joined != nil && c.Route.Server && c.joined.kept.Load():
+		k = keptJoined
+	}
+	if k == notYet {
+		return false
+	}
+	if ok, _ := t.Records.rate[k].Take(now); !ok {
+		c.keep = never
+		return false
+	}
+	c.keep = k
+	if c.joined != nil && !c.Route.Server {
+		c.joined.kept.Store(true)
+	}
+	return true
+}
+
+// slow is a call that took four times as long as nearly all others. An answer
+// may be a gigabyte, or a stream: how long its head took counts.
+func (c *Call) slow(now int64) bool {
+	const least = int64(5 * time.Millisecond)
+	var usual int64
+	switch {
+	case c.Route.Server:
+		if c.door == nil {
+			return false
+		}
+		usual = c.door.limit.Tail()
+	case c.Route.hedge == nil || c.attempts == 0:
+		return false
+	default:
+		usual = c.Route.hedge.Delay()
+	}
+	if at := c.log.head; at != 0 {
+		now = at
+	}
+	took := now - c.Start
+	return usual > 0 && took > least && took > 4*usual
+}
+
+// Head is due when the head of the answer that the caller gets is there: a
+// status that says how the call ended, or will. Where an inbound call is kept
+// that the caller's trace does not sample, it returns what the answer says in
+// TraceResponse, so that whoever made the call keeps it too.
+func (c *Call) Head(now int64, status int) (say tracing.SpanContext, ok bool) {
+	if c.log.head == 0 {
+		c.log.head = now
+	}
+	if !c.worth(now, status, stats.ErrNone) || !c.Route.Server || c.span != nil || c.tracer.Off {
+		return say, false
+	}
+	return sampled(c.Context), true
+}
+
+// TraceResponse is the header in which an answer names the span that was made
+// for its call, with the sampled flag where it was kept (W3C Trace Context
+// Response, the draft of 2023).
+const TraceResponse = "traceresponse"
+
+// Responded takes the value of TraceResponse on an answer of the attempt's endpoint.
+func (c *Call) Responded(value []byte) {
+	if c.span != nil || c.Route.Server {
+		return
+	}
+	if sc, ok := tracing.ParseTraceparent(value); ok && sc.Sampled() && sc.TraceID == c.Context.TraceID {
+		c.asked = true
+	}
+}
+
+// exemplar names the call, or the span that it leaves.
+func (c *Call) exemplar(now int64) stats.Exemplar {
+	return stats.Exemplar{Trace: c.Context.TraceID, Span: c.Context.SpanID, Time: c.tracer.time(now)}
+}
+
+// remember makes a Record of a call that is worth it, and spans where it has none.
+func (c *Call) remember(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
+	c.tracer.Records.add(int(c.keep), c.record(now, status, e))
+	if c.span == nil && !c.tracer.Off && c.owner != nil {
+		c.late(now, status, e, parts)
+	}
+}
+
+// late makes the spans of a call that was not sampled when it began. Its caller
+// has been told the call's own context where it came in; where it goes out, the
+// attempts have been, and the call is a new span above them.
+func (c *Call) late(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
+	s := c.owner.Subject()
+	r := &record{call: sampled(c.Context), parent: c.parent, rpc: s.RPC, version: s.Version}
+	r.describe([]byte(s.Method), []byte(s.Path), []byte(s.Peer), nil)
+	if !c.Route.Server {
+		r.call.SpanID = tracing.NewSpanID()
+		for n := range c.attempts {
+			t := c.log.try(n)
+			if t.again {
+				r.events = append(r.events, retryEvent(c.tracer.time(t.began), t.reason))
+			}
+			context := r.call
+			context.SpanID = t.span
+			r.attemptSpan(c, n, context)
+		}
+	}
+	r.end(c, now, status, e, parts)
+}
+
+func sampled(sc tracing.SpanContext) tracing.SpanContext {
+	sc.Flags |= tracing.FlagSampled
+	return sc
+}
