@@ -68,6 +68,9 @@ func (c *Call) Begin(t *Tracer, r *Route, said *Said, owner Owner, now int64) St
 			c.priority = p
 		}
 	}
+	if said.Request != nil {
+		c.heads(said.Request)
+	}
 	c.join(said)
 	if c.until != 0 && c.until <= now {
 		return c.refuse(Refusal{Err: stats.ErrHTTPResponseTimeout, Detail: "the deadline of the call that caused this one has passed"})

@@ -2,6 +2,7 @@ package call
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshd/meshd/breaker"
@@ -28,6 +29,8 @@ type Tracer struct {
 	// nil: nothing is kept.
 	Joins   *Joins
 	Records *Records
+	// Tap is who looks at calls now: nil, nearly always.
+	Tap atomic.Pointer[Tap]
 }
 
 // A Call is one call from its route to its outcome. It is a value that its
@@ -88,6 +91,8 @@ type Call struct {
 	door    *door
 	gauged  bool
 	met     int64 // of Gateway.gauge
+
+	headers []Header // that a Tap asks for
 
 	open   bool // the attempt is an open connection: connection.go
 	judged bool // the breaker has had its verdict on that
@@ -254,6 +259,10 @@ func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 	if kept {
 		c.remember(now, status, errType, &parts)
 	}
+	if tap := c.tracer.Tap.Load(); tap != nil {
+		e := c.entry(now, status, errType, &parts)
+		tap.End(&e)
+	}
 	if c.span != nil {
 		c.span.end(c, now, status, errType, &parts)
 	}
@@ -275,7 +284,7 @@ func (c *Call) release(ok bool) {
 			h.letGo(n)
 		}
 	}
-	c.view, c.cluster, c.Route, c.span, c.owner = nil, nil, nil, nil, nil
+	c.view, c.cluster, c.Route, c.span, c.owner, c.headers = nil, nil, nil, nil, nil, nil
 	clear(c.tried[:c.attempts])
 	c.log.first.ep, c.log.more = nil, nil // an idle owner is not to keep endpoints that are gone
 	c.attempts = 0

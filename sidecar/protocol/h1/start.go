@@ -74,7 +74,7 @@ func (s *session) begin(a *call.Authority, now int64) {
 	said := call.Said{Parent: parent, HasParent: has}
 	r.says(in, &said)
 	said.Partial = route.Server && !s.whole()
-	if route.Looks() {
+	if route.Looks() || s.srv.Tracer.Looks() {
 		said.Request = asked{s}
 	}
 	s.subject.set(r.name, r.path)

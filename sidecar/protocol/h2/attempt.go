@@ -59,7 +59,7 @@ func (s *stream) route(a *call.Authority) {
 	said := call.Said{Parent: parent, HasParent: has}
 	s.says(&said)
 	said.Partial = route.Server && !s.down.inEnd
-	if route.Looks() {
+	if route.Looks() || s.srv.Tracer.Looks() {
 		said.Request = subject{s}
 	}
 	step := s.call.Begin(s.srv.Tracer, route, &said, s, now)

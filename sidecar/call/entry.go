@@ -1,0 +1,109 @@
+package call
+
+import (
+	"time"
+
+	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
+)
+
+// An Entry is what there is to say of a call at its end, whether it is kept or
+// not. It is made only for those who ask: see Tracer. What it points to may be
+// of buffers that are used again, so that nothing of it outlives its receiver.
+type Entry struct {
+	Time    time.Time // when the call began
+	Took    time.Duration
+	Service string // default/checkout:8080
+	Route   string
+	Inbound bool
+
+	Method, Path  string // Path without its query
+	Peer, Version string // as Subject has them
+	RPC           bool
+
+	// TCP says that it is a connection whose bytes nobody looks at, which has no
+	// status; Sent and Received are its bytes, as EndConnection has them.
+	TCP            bool
+	Sent, Received int64
+
+	Status  int // as End has it; 0: none was sent
+	Error   stats.ErrorType
+	Failed  bool   // the service could not serve, or the sidecar answered in its place
+	Refusal string // why it was not made
+
+	Parts    [stats.Parts]time.Duration
+	Attempts int
+	// The endpoint of the last attempt, and the instance there; empty: none.
+	Endpoint, Instance string
+
+	Context tracing.SpanContext // zero where the call has no trace
+	Kept    string              // error, slow, sampled or joined; empty: it is not kept
+	Headers []Header            // that a Tap asks for, of the request
+}
+
+// A Header is a field of the request, its name in lower case.
+type Header struct{ Name, Value string }
+
+// A Tap is somebody who looks at calls as they end.
+type Tap struct {
+	// Headers are the names of those that are wanted, in lower case.
+	Headers []string
+	// End gets each call, with its owner's lock held: it must neither block nor
+	// keep the Entry.
+	End func(*Entry)
+}
+
+// Most of a header's value that a Tap gets, in bytes.
+const maxTapped = 256
+
+// Looks reports whether somebody looks at headers now: Said.Request is then needed.
+func (t *Tracer) Looks() bool {
+	tap := t.Tap.Load()
+	return tap != nil && len(tap.Headers) > 0
+}
+
+// heads takes what a Tap asks for of a request.
+func (c *Call) heads(in Request) {
+	tap := c.tracer.Tap.Load()
+	if tap == nil {
+		return
+	}
+	for _, name := range tap.Headers {
+		if v := in.Header(name); v != nil {
+			c.headers = append(c.headers, Header{name, short(string(v), maxTapped)})
+		}
+	}
+}
+
+// entry says what there is to say of a call that ends.
+func (c *Call) entry(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) Entry {
+	out := Entry{
+		Time: c.tracer.time(c.Start), Took: time.Duration(now - c.Start),
+		Service: c.Route.Service.Name(), Route: c.Route.Name, Inbound: c.Route.Server,
+		Status: status, Error: e, Failed: e != stats.ErrNone && e != stats.ErrClientClosed || failure(status),
+		Refusal: c.refusal.Detail, Attempts: c.attempts, Context: c.Context, Headers: c.headers,
+	}
+	if c.keep < kinds {
+		out.Kept = c.keep.String()
+	}
+	for i, ns := range parts {
+		out.Parts[i] = time.Duration(ns)
+	}
+	if c.owner != nil {
+		s := c.owner.Subject()
+		out.Method, out.Path, out.Peer, out.Version, out.RPC = s.Method, withoutQuery(s.Path), s.Peer, s.Version, s.RPC
+	}
+	if c.ep != nil {
+		out.Endpoint, out.Instance = c.ep.Address, c.ep.ID
+	}
+	return out
+}
+
+func withoutQuery(target string) string {
+	for i := range len(target) {
+		if target[i] == '?' {
+			return target[:i]
+		}
+	}
+	return target
+}
