@@ -42,20 +42,20 @@ func missed(cells []cell, rows []row) []string {
 	var misses []string
 	for _, c := range cells {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.cell == c && r.Proxy == "ours" })
-		if i < 0 || rows[i].OfEnvoy == 0 {
+		if i < 0 || rows[i].Ratio == 0 {
 			misses = append(misses, fmt.Sprintf("%v: there is no run of ours beside one of envoy", c))
 			continue
 		}
 		r, most := rows[i], maxOfEnvoy(c)
 		switch {
-		case most == 0 || r.OfEnvoy <= most:
+		case most == 0 || r.Ratio <= most:
 		case c.Protocol == protoTCP:
-			misses = append(misses, fmt.Sprintf("%v: bytes of a CPU second are %.2f of Envoy's, at least %.2f is wanted", c, 1/r.OfEnvoy, 1/most))
+			misses = append(misses, fmt.Sprintf("%v: bytes of a CPU second are %.2f of Envoy's, at least %.2f is wanted", c, 1/r.Ratio, 1/most))
 		default:
-			misses = append(misses, fmt.Sprintf("%v: CPU per request is %.2f of Envoy's, at most %.2f is wanted", c, r.OfEnvoy, most))
+			misses = append(misses, fmt.Sprintf("%v: CPU per request is %.2f of Envoy's, at most %.2f is wanted", c, r.Ratio, most))
 		}
-		if c.Load == fixed && r.P99OfEnvoy > maxP99 {
-			misses = append(misses, fmt.Sprintf("%v: p99 is %.2f of Envoy's, at most %.2f is wanted", c, r.P99OfEnvoy, maxP99))
+		if c.Load == fixed && r.P99Ratio > maxP99 {
+			misses = append(misses, fmt.Sprintf("%v: p99 is %.2f of Envoy's, at most %.2f is wanted", c, r.P99Ratio, maxP99))
 		}
 		if c.Protocol == protoHTTP1 && r.RSS > maxRSS {
 			misses = append(misses, fmt.Sprintf("%v: RSS is %.1f MB, at most %.0f is wanted", c, float64(r.RSS)/1e6, maxRSS/1e6))

@@ -71,7 +71,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		o.bin = filepath.Join(root, o.bin)
 	}
 	r := &rig{where: where{root, o.bin}, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, warmUp: o.warmUp, progress: stderr}
-	chosen, versions, err := r.choose(o.only, stderr)
+	chosen, versions, err := r.choose(o, stderr)
 	if err != nil {
 		return err
 	}
@@ -103,15 +103,19 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	rows := summarize(samples)
+	reference, title := o.reference()
+	rows := summarize(samples, reference)
 	head := machine(o, r.backends.about) + versions
 	if o.json {
 		err = json.NewEncoder(stdout).Encode(map[string]any{"about": head, "gomaxprocs": ourProcs(o.gomaxprocs), "runs": samples, "summary": rows})
 	} else {
-		_, err = fmt.Fprintf(stdout, "%s\n%s", head, tables(rows))
+		_, err = fmt.Fprintf(stdout, "%s\n%s", head, tables(rows, title))
 	}
 	var misses []string
-	if o.check {
+	switch {
+	case o.check && o.telemetry:
+		misses = missedCosts(cells, rows)
+	case o.check:
 		misses = missed(cells, rows)
 	}
 	return errors.Join(err, verdict(samples, misses))
@@ -164,13 +168,13 @@ func ourProcs(option int) int {
 }
 
 // choose finds the proxies that are wanted, and says what they are.
-func (r *rig) choose(only []string, stderr io.Writer) (chosen []proxy, versions string, err error) {
-	for _, p := range proxies() {
-		if len(only) > 0 && !slices.Contains(only, p.name) {
+func (r *rig) choose(o options, stderr io.Writer) (chosen []proxy, versions string, err error) {
+	for _, p := range o.proxies() {
+		if len(o.only) > 0 && !slices.Contains(o.only, p.name) {
 			continue
 		}
 		path, err := p.find(r.where)
-		if err != nil && (len(only) > 0 || p.name == "ours") {
+		if err != nil && (len(o.only) > 0 || o.telemetry || p.name == "ours") {
 			return nil, "", fmt.Errorf("%s is not there: %w", p.name, err)
 		} else if err != nil {
 			fmt.Fprintf(stderr, "without %s: %v\n", p.name, err)

@@ -99,7 +99,7 @@ func TestInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.sink.close()
-	chosen, _, err := r.choose([]string{"nginx"}, t.Output())
+	chosen, _, err := r.choose(options{only: []string{"nginx"}}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ type options struct {
 	profile     string // files' names begin so; empty: none
 	gomaxprocs  int
 	json, check bool
+	telemetry   bool
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -47,6 +48,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.gomaxprocs, "gomaxprocs", 0, "of our sidecar; 0 is as Go decides")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of our sidecar's runs to `PREFIX`-PROTOCOL-SHAPE-LOAD-ROUND.pprof")
 	f.BoolVar(&o.json, "json", false, "print all runs and their summary as JSON instead of a table")
+	f.BoolVar(&o.telemetry, "telemetry", false, "compare our sidecar with itself: traces of 0, 1 and 100 % of the calls, and an access log")
 	f.BoolVar(&o.check, "check", false, "exit 1 if a bar is missed; docs/performance.md has them")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -73,8 +75,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		}
 	}
 	for _, name := range o.only {
-		if !slices.ContainsFunc(proxies(), func(p proxy) bool { return p.name == name }) {
-			errs = append(errs, fmt.Errorf("--only %q: ours, envoy, haproxy and nginx are accepted", name))
+		if !slices.ContainsFunc(o.proxies(), func(p proxy) bool { return p.name == name }) {
+			errs = append(errs, fmt.Errorf("--only %q: %s are accepted", name, o.names()))
 		}
 	}
 	for _, name := range o.loads {
@@ -110,4 +112,28 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		errs = append(errs, errors.New("--protocol, --shape and --load leave nothing: combinations that exist are accepted"))
 	}
 	return o, errors.Join(errs...)
+}
+
+// proxies are those that can be compared.
+func (o options) proxies() []proxy {
+	if o.telemetry {
+		return telemetryProxies()
+	}
+	return proxies()
+}
+
+func (o options) names() string {
+	var names []string
+	for _, p := range o.proxies() {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// reference is what the others are compared with, and what the table calls it.
+func (o options) reference() (name, title string) {
+	if o.telemetry {
+		return baseline, "none"
+	}
+	return "envoy", "Envoy"
 }

@@ -22,6 +22,11 @@ func findOurs(bin string) (string, error) {
 // learns them over xDS, exports its metrics to meshd every second and its
 // spans to the sink. Nothing else differs from what a user gets by default.
 func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, error) {
+	return startOursWith(ctx, r, protocol, dir, nil, nil)
+}
+
+// startOursWith is startOurs with more environment and flags of the sidecar.
+func startOursWith(ctx context.Context, r *rig, protocol, dir string, moreEnv, moreArgs []string) (*running, error) {
 	addrs, err := freeAddrs(6)
 	if err != nil {
 		return nil, err
@@ -31,7 +36,7 @@ func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, err
 	if err != nil {
 		return nil, err
 	}
-	meshd, err := startProcess("meshd", nil, filepath.Join(filepath.Dir(r.paths["ours"]), "meshd"),
+	meshd, err := startProcess("meshd", nil, filepath.Join(r.bin, "meshd"),
 		"--config", conf, "--xds-addr", xds, "--http-addr", http, "--data-dir", filepath.Join(dir, "meshd"))
 	if err != nil {
 		return nil, err
@@ -53,7 +58,7 @@ func startOurs(ctx context.Context, r *rig, protocol, dir string) (*running, err
 		listen = addrs[5]
 		args = append(args, "--tcp-listen", listen+"="+authority)
 	}
-	sidecar, err := startProcess("sidecar", env, r.paths["ours"], args...)
+	sidecar, err := startProcess("sidecar", append(env, moreEnv...), filepath.Join(r.bin, "sidecar"), append(args, moreArgs...)...)
 	if err != nil {
 		meshd.stop()
 		return nil, err

@@ -8,25 +8,25 @@ import (
 // failure count; numbers are medians over them where nothing else is said.
 type row struct {
 	cell
-	Proxy      string  `json:"proxy"`
-	Runs       int     `json:"runs"`
-	Failed     int     `json:"failedRuns"`
-	CPU        float64 `json:"cpuMicros"` // a request; of tcp, 10^6 bytes
-	CPUMin     float64 `json:"cpuMicrosMin"`
-	CPUMax     float64 `json:"cpuMicrosMax"`
-	OfEnvoy    float64 `json:"cpuOfEnvoy,omitempty"` // of the ratios to Envoy's run of the same round
-	P99OfEnvoy float64 `json:"p99OfEnvoy,omitempty"` // the same
-	RPS        float64 `json:"requestsPerSecond"`
-	BPS        float64 `json:"bytesPerSecond,omitempty"`
-	P50        float64 `json:"p50Ms"`
-	P99        float64 `json:"p99Ms"`
-	RSS        int64   `json:"rssBytes"`     // the largest
-	PeakRSS    int64   `json:"peakRSSBytes"` // the largest
+	Proxy    string  `json:"proxy"`
+	Runs     int     `json:"runs"`
+	Failed   int     `json:"failedRuns"`
+	CPU      float64 `json:"cpuMicros"` // a request; of tcp, 10^6 bytes
+	CPUMin   float64 `json:"cpuMicrosMin"`
+	CPUMax   float64 `json:"cpuMicrosMax"`
+	Ratio    float64 `json:"cpuRatio,omitempty"` // of the ratios to the reference's run of the same round
+	P99Ratio float64 `json:"p99Ratio,omitempty"` // the same
+	RPS      float64 `json:"requestsPerSecond"`
+	BPS      float64 `json:"bytesPerSecond,omitempty"`
+	P50      float64 `json:"p50Ms"`
+	P99      float64 `json:"p99Ms"`
+	RSS      int64   `json:"rssBytes"`     // the largest
+	PeakRSS  int64   `json:"peakRSSBytes"` // the largest
 }
 
 // summarize makes a row of each cell and proxy, in the order in which samples
-// first name them.
-func summarize(samples []sample) []row {
+// first name them; reference is the proxy that others are compared with.
+func summarize(samples []sample, reference string) []row {
 	type key struct {
 		cell
 		proxy string
@@ -38,7 +38,7 @@ func summarize(samples []sample) []row {
 		cell
 		round int
 	}
-	envoy := map[pair]sample{}
+	beside := map[pair]sample{}
 	for _, s := range samples {
 		k := key{s.cell, s.Proxy}
 		if runs[k] == nil {
@@ -48,15 +48,15 @@ func summarize(samples []sample) []row {
 			cells = append(cells, s.cell)
 		}
 		runs[k] = append(runs[k], s)
-		if s.Proxy == "envoy" && s.Failure == "" {
-			envoy[pair{s.cell, s.Round}] = s
+		if s.Proxy == reference && s.Failure == "" {
+			beside[pair{s.cell, s.Round}] = s
 		}
 	}
 	slices.SortStableFunc(keys, func(a, b key) int { return slices.Index(cells, a.cell) - slices.Index(cells, b.cell) })
 	var rows []row
 	for _, k := range keys {
 		r := row{cell: k.cell, Proxy: k.proxy, Runs: len(runs[k])}
-		var cpu, rps, bps, p50, p99, ofEnvoy, p99OfEnvoy []float64
+		var cpu, rps, bps, p50, p99, ratio, p99Ratio []float64
 		for _, s := range runs[k] {
 			if s.Failure != "" {
 				r.Failed++
@@ -66,10 +66,10 @@ func summarize(samples []sample) []row {
 			bps = append(bps, float64(s.Bytes)/s.Seconds)
 			p50, p99 = append(p50, s.P50), append(p99, s.P99)
 			r.RSS, r.PeakRSS = max(r.RSS, s.RSS), max(r.PeakRSS, s.PeakRSS)
-			if e, ok := envoy[pair{s.cell, s.Round}]; ok {
-				ofEnvoy = append(ofEnvoy, s.CPU/e.CPU)
+			if e, ok := beside[pair{s.cell, s.Round}]; ok {
+				ratio = append(ratio, s.CPU/e.CPU)
 				if e.P99 > 0 {
-					p99OfEnvoy = append(p99OfEnvoy, s.P99/e.P99)
+					p99Ratio = append(p99Ratio, s.P99/e.P99)
 				}
 			}
 		}
@@ -77,7 +77,7 @@ func summarize(samples []sample) []row {
 			r.CPUMin, r.CPUMax = slices.Min(cpu), slices.Max(cpu)
 		}
 		r.CPU, r.RPS, r.BPS, r.P50, r.P99 = median(cpu), median(rps), median(bps), median(p50), median(p99)
-		r.OfEnvoy, r.P99OfEnvoy = median(ofEnvoy), median(p99OfEnvoy)
+		r.Ratio, r.P99Ratio = median(ratio), median(p99Ratio)
 		rows = append(rows, r)
 	}
 	return rows

@@ -30,13 +30,13 @@ func runs() []sample {
 }
 
 func TestSummarize(t *testing.T) {
-	rows := summarize(runs())
+	rows := summarize(runs(), "envoy")
 	if len(rows) != 6 {
 		t.Fatalf("%d rows", len(rows))
 	}
 	r := rows[0]
 	if r.Load != fixed || r.Proxy != "ours" || r.Runs != 3 || r.Failed != 0 || math.Abs(r.CPU-24.2) > 1e-9 || r.CPUMin != 22 || r.CPUMax != 66 ||
-		math.Abs(r.OfEnvoy-22.0/61) > 1e-9 || math.Abs(r.P99OfEnvoy-5.0/6) > 1e-9 || r.RPS != 4000 {
+		math.Abs(r.Ratio-22.0/61) > 1e-9 || math.Abs(r.P99Ratio-5.0/6) > 1e-9 || r.RPS != 4000 {
 		t.Errorf("%+v", r)
 	}
 	if r := rows[2]; r.Proxy != "nginx" || r.Runs != 2 || r.Failed != 1 || r.CPU != 24 {
@@ -50,7 +50,7 @@ func TestSummarize(t *testing.T) {
 func TestMissed(t *testing.T) {
 	s := []sample{run(1, fixed, "ours", 31, 2, ""), run(1, fixed, "envoy", 61, 1, ""), run(1, saturated, "ours", 1, 1, "")}
 	s[0].RSS = 21e6
-	m := strings.Join(missed(theCells, summarize(s)), "\n")
+	m := strings.Join(missed(theCells, summarize(s, "envoy")), "\n")
 	want := `http1 c16m1 fixed: CPU per request is 0.51 of Envoy's, at most 0.45 is wanted
 http1 c16m1 fixed: p99 is 2.00 of Envoy's, at most 1.10 is wanted
 http1 c16m1 fixed: RSS is 21.0 MB, at most 20 is wanted
@@ -80,7 +80,7 @@ func TestBars(t *testing.T) {
 				ours.CPU = 100 * cost
 			}
 			ours.cell, envoy.cell = c, c
-			if m := missed([]cell{c}, summarize([]sample{ours, envoy})); len(m) > 0 != bad {
+			if m := missed([]cell{c}, summarize([]sample{ours, envoy}, "envoy")); len(m) > 0 != bad {
 				t.Errorf("%v at %.3f of Envoy's: missed %q", c, cost, m)
 			}
 		}
@@ -104,7 +104,7 @@ func TestTable(t *testing.T) {
 			all = append(all, s)
 		}
 	}
-	got := tables(summarize(all))
+	got := tables(summarize(all, "envoy"), "Envoy")
 	const golden = "testdata/table.txt"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -116,7 +116,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("%v\ngot\n%s\nwant\n%s", err, got, want)
 	}
 	wide := sample{cell: cell{protoGRPC, "c16m1", saturated}, Proxy: "haproxy", CPU: 1234.5, RSS: 1234.5e6, PeakRSS: 1234.5e6, report: report{OK: 1e6, Seconds: 1, P50: 1234.5, P99: 9876.5}}
-	for line := range strings.Lines(got + tables(summarize([]sample{wide}))) {
+	for line := range strings.Lines(got + tables(summarize([]sample{wide}, "envoy"), "Envoy")) {
 		if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > 100 {
 			t.Errorf("%d columns: %s", n, line)
 		}

@@ -2,12 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // tables writes rows, those of each protocol as a table of at most 100
-// columns, in which each cell is a block.
-func tables(rows []row) string {
+// columns, in which each cell is a block; reference is what is compared with.
+func tables(rows []row, reference string) string {
 	var b strings.Builder
 	var last cell
 	for _, r := range rows {
@@ -20,6 +21,8 @@ func tables(rows []row) string {
 			if r.Protocol == protoTCP {
 				columns = bulkColumns
 			}
+			columns = slices.Clone(columns)
+			columns[5] = "of " + reference
 			line(&b, columns)
 		}
 		last = r.cell
@@ -47,14 +50,14 @@ var titles = map[string]string{
 }
 
 var (
-	requestColumns = []string{"shape", "load", "proxy", "CPU µs/req", "min–max", "of Envoy", "req/s", "p50 ms", "p99 ms", "RSS MB", "peak"}
-	bulkColumns    = []string{"shape", "load", "proxy", "GB/CPU s", "min–max", "of Envoy", "GB/s", "", "", "RSS MB", "peak"}
+	requestColumns = []string{"shape", "load", "proxy", "CPU µs/req", "min–max", "", "req/s", "p50 ms", "p99 ms", "RSS MB", "peak"}
+	bulkColumns    = []string{"shape", "load", "proxy", "GB/CPU s", "min–max", "", "GB/s", "", "", "RSS MB", "peak"}
 )
 
 func requestCells(r row) []string {
 	ratio := "-"
-	if r.OfEnvoy > 0 {
-		ratio = fmt.Sprintf("%.2f", r.OfEnvoy)
+	if r.Ratio > 0 {
+		ratio = fmt.Sprintf("%.2f", r.Ratio)
 	}
 	return []string{r.Shape, r.Load, r.Proxy, fmt.Sprintf("%.1f", r.CPU), fmt.Sprintf("%.1f–%.1f", r.CPUMin, r.CPUMax), ratio,
 		fmt.Sprintf("%.0f", r.RPS), fmt.Sprintf("%.2f", r.P50), fmt.Sprintf("%.2f", r.P99), megabytes(r.RSS), megabytes(r.PeakRSS)}
@@ -63,8 +66,8 @@ func requestCells(r row) []string {
 // bulkCells turn costs round: more bytes of a CPU second are better.
 func bulkCells(r row) []string {
 	ratio := "-"
-	if r.OfEnvoy > 0 {
-		ratio = fmt.Sprintf("%.2f", 1/r.OfEnvoy)
+	if r.Ratio > 0 {
+		ratio = fmt.Sprintf("%.2f", 1/r.Ratio)
 	}
 	return []string{r.Shape, r.Load, r.Proxy, fmt.Sprintf("%.2f", 1000/r.CPU), fmt.Sprintf("%.2f–%.2f", 1000/r.CPUMax, 1000/r.CPUMin), ratio,
 		fmt.Sprintf("%.2f", r.BPS/1e9), "", "", megabytes(r.RSS), megabytes(r.PeakRSS)}
