@@ -10,8 +10,8 @@ import (
 // A Service names what callers call. All ports of a service are one service
 // here: a person scales and watches the service, not its ports.
 type Service struct {
-	Namespace string
-	Name      string
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
 }
 
 // String is NAMESPACE/NAME.
