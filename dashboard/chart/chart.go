@@ -1,6 +1,8 @@
 // Package chart draws small, plain pictures of measurements as SVG: lines,
-// steps and bars in one or more panels over a shared horizontal axis. It is
-// used by the dashboard, and by experiments that keep their picture in a file.
+// steps, bars, dots and stacked areas in one or more panels over a shared
+// horizontal axis, with marks for what happened when, and points that lead
+// somewhere. It is used by the dashboard, and by experiments that keep their
+// picture in a file.
 //
 // A drawing depends on its Figure, Theme and nothing else; all functions are
 // safe for concurrent use.
@@ -13,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -24,11 +27,14 @@ import (
 type Kind uint8
 
 // The kinds: straight lines between points; a value that holds until the next
-// point; bars from zero.
+// point; bars from zero; areas, each on top of the one before it in its panel,
+// which all have the same X; single dots.
 const (
 	Line Kind = iota
 	Step
 	Bar
+	Area
+	Dots
 )
 
 // A Series is values over the figure's horizontal axis. A Y that is not finite
@@ -39,6 +45,20 @@ type Series struct {
 	X, Y  []float64
 	Marks bool // a dot on each point of a line, for few points
 	Color int  // index into Theme.Lines, plus one; 0 is the series' position
+	// Links are where points lead, "" for those that lead nowhere, and Titles
+	// what is said of them; both beside Y, or nil. Of points that would lie on
+	// each other the highest one is kept.
+	Links, Titles []string
+}
+
+// A Mark is a vertical line through all panels: something happened there.
+// Glyph is one character above the first panel, which leads to Link if there
+// is one; of glyphs that would lie on each other the first is kept.
+type Mark struct {
+	X           float64
+	Glyph       string
+	Title, Link string
+	Color       int // as of a Series; 0 is the text's
 }
 
 // An Axis is drawn from Min to Max; when both are 0 it fits the data, and a
@@ -53,8 +73,10 @@ type Axis struct {
 	Categories []string
 }
 
-// A Panel is one plot of a figure.
+// A Panel is one plot of a figure. A Title is drawn above it, beside the names
+// of its series; a figure with such a panel has no header of its own.
 type Panel struct {
+	Title  string
 	Y      Axis
 	Series []Series
 	Weight float64 // share of the height; 1 by default
@@ -68,6 +90,7 @@ type Figure struct {
 	Height      int    // 220 by default
 	X           Axis
 	Panels      []Panel
+	Marks       []Mark
 }
 
 const (
@@ -78,36 +101,13 @@ const (
 	panelGap   = vg.Length(6)
 )
 
-// SVG writes the figure as one SVG document.
+// SVG writes the figure as one SVG document, in the colours of the theme.
 func (f Figure) SVG(w io.Writer, th Theme) error {
-	width, height := vg.Length(cmp.Or(f.Width, 400)), vg.Length(cmp.Or(f.Height, 220))
-	plots := make([]*plot.Plot, len(f.Panels))
-	xlo, xhi := f.xRange()
-	for i, p := range f.Panels {
-		plots[i] = f.panel(p, th, xlo, xhi, i == len(f.Panels)-1)
-	}
-	svg := vgsvg.New(width, height)
-	dc := draw.New(svg)
-	dc.SetColor(th.Background)
-	dc.Fill(dc.Rectangle.Path())
-	f.header(dc, th)
-	f.layout(draw.Crop(dc, margin, -margin, margin, -titleSpace), plots)
-	var doc bytes.Buffer
-	if _, err := svg.WriteTo(&doc); err != nil {
-		return fmt.Errorf("chart %q: %w", f.Title, err)
-	}
-	_, err := w.Write(f.annotate(doc.Bytes(), width, height))
+	doc, over, err := f.render(th)
 	if err != nil {
-		return fmt.Errorf("chart %q: %w", f.Title, err)
+		return err
 	}
-	return nil
-}
-
-// annotate replaces the head of gonum's document, which counts in points, by
-// one in pixels with a title and a description.
-func (f Figure) annotate(doc []byte, width, height vg.Length) []byte {
-	_, body, _ := bytes.Cut(doc, []byte("<svg "))
-	_, body, _ = bytes.Cut(body, []byte(">"))
+	width, height := f.size()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" width="%g" height="%g" viewBox="0 0 %g %g" role="img"><title>`,
 		width.Points(), height.Points(), width.Points(), height.Points())
@@ -116,9 +116,58 @@ func (f Figure) annotate(doc []byte, width, height vg.Length) []byte {
 	xml.EscapeText(&out, []byte(f.Description))
 	out.WriteString("</desc>")
 	// gonum measures with Liberation Sans; these have the same widths.
-	out.Write(bytes.ReplaceAll(body, []byte("font-family:Liberation Sans;"),
+	doc = bytes.TrimSuffix(bytes.TrimRight(doc, "\n"), []byte("</svg>"))
+	out.Write(bytes.ReplaceAll(doc, []byte("font-family:Liberation Sans;"),
 		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")))
-	return out.Bytes()
+	over.write(&out, height, th)
+	out.WriteString("</svg>\n")
+	if _, err := w.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("chart %q: %w", f.Title, err)
+	}
+	return nil
+}
+
+func (f Figure) size() (width, height vg.Length) {
+	return vg.Length(cmp.Or(f.Width, 400)), vg.Length(cmp.Or(f.Height, 220))
+}
+
+// render draws all but what leads somewhere, and returns what is inside of
+// gonum's <svg>, with its end.
+func (f Figure) render(th Theme) ([]byte, *overlay, error) {
+	width, height := f.size()
+	over := &overlay{}
+	plots := make([]*plot.Plot, len(f.Panels))
+	xlo, xhi := f.xRange()
+	for i, p := range f.Panels {
+		plots[i] = f.panel(p, th, xlo, xhi, i == len(f.Panels)-1, over)
+	}
+	svg := vgsvg.New(width, height)
+	dc := draw.New(svg)
+	dc.SetColor(th.Background)
+	dc.Fill(dc.Rectangle.Path())
+	top := titleSpace
+	if f.headed() {
+		top = margin
+		if len(f.Marks) > 0 {
+			top += glyphSpace
+		}
+	} else {
+		f.header(dc, th)
+	}
+	f.layout(draw.Crop(dc, margin, -margin, margin, -top), plots, th, over)
+	var doc bytes.Buffer
+	if _, err := svg.WriteTo(&doc); err != nil {
+		return nil, nil, fmt.Errorf("chart %q: %w", f.Title, err)
+	}
+	// gonum's own head counts in points.
+	_, body, _ := bytes.Cut(doc.Bytes(), []byte("<svg "))
+	_, body, _ = bytes.Cut(body, []byte(">"))
+	return body, over, nil
+}
+
+// headed says whether panels have their own headers.
+func (f Figure) headed() bool {
+	return slices.ContainsFunc(f.Panels, func(p Panel) bool { return p.Title != "" })
 }
 
 // header draws the title on the left and the legend on the right.
@@ -144,13 +193,16 @@ func (f Figure) header(dc draw.Canvas, th Theme) {
 }
 
 // layout stacks the panels so that their data areas share left and right edges.
-func (f Figure) layout(dc draw.Canvas, plots []*plot.Plot) {
+func (f Figure) layout(dc draw.Canvas, plots []*plot.Plot, th Theme, over *overlay) {
 	total := 0.0
-	for _, p := range f.Panels {
+	heads := make([]vg.Length, len(f.Panels))
+	space := dc.Max.Y - dc.Min.Y
+	for i, p := range f.Panels {
 		total += cmp.Or(p.Weight, 1)
+		heads[i] = p.headHeight(dc.Max.X-dc.Min.X, th)
+		space -= heads[i]
 	}
 	// The last panel carries the axis's labels: its data area must not pay for them alone.
-	space := dc.Max.Y - dc.Min.Y
 	axis := vg.Length(0)
 	if n := len(plots); n > 0 {
 		axis = plots[n-1].DataCanvas(dc).Min.Y - dc.Min.Y
@@ -158,7 +210,7 @@ func (f Figure) layout(dc draw.Canvas, plots []*plot.Plot) {
 	canvases := make([]draw.Canvas, len(plots))
 	top := dc.Max.Y
 	for i, p := range f.Panels {
-		h := (space - axis) * vg.Length(cmp.Or(p.Weight, 1)/total)
+		h := heads[i] + (space-axis)*vg.Length(cmp.Or(p.Weight, 1)/total)
 		if i == len(plots)-1 {
 			h = top - dc.Min.Y
 		}
@@ -168,6 +220,8 @@ func (f Figure) layout(dc draw.Canvas, plots []*plot.Plot) {
 		c := dc
 		c.Max.Y, c.Min.Y = top, top-h
 		top -= h
+		p.head(c, th)
+		c.Max.Y -= heads[i]
 		canvases[i] = c
 	}
 	left, right := vg.Length(0), dc.Max.X
@@ -177,7 +231,13 @@ func (f Figure) layout(dc draw.Canvas, plots []*plot.Plot) {
 	}
 	for i, p := range plots {
 		data := p.DataCanvas(canvases[i])
-		p.Draw(draw.Crop(canvases[i], left-data.Min.X, right-data.Max.X, 0, 0))
+		c := draw.Crop(canvases[i], left-data.Min.X, right-data.Max.X, 0, 0)
+		p.Draw(c)
+		if i == 0 {
+			data = p.DataCanvas(c)
+			x, _ := p.Transforms(&data)
+			over.glyphs(f.Marks, p, x, dc.Max.Y+margin/2)
+		}
 	}
 }
 

@@ -51,7 +51,35 @@ var figures = map[string]Figure{
 	"empty":    {Title: "Nothing", X: Axis{Min: -60, Max: 0, Time: true, Format: Ago}, Panels: []Panel{{Series: []Series{{Name: "p50"}}}}},
 	"gaps":     {Title: "Gaps", Panels: []Panel{{Series: []Series{{X: []float64{1, 2, 3}, Y: []float64{nan, math.Inf(1), nan}}}}}},
 	"no-panel": {Title: "None"},
-	"point":    {Title: "Point", Panels: []Panel{{Series: []Series{{X: []float64{7}, Y: []float64{0}}}}}},
+	"scale": {
+		Title: "Scaling", Description: "all on one axis", Width: 380, Height: 420,
+		X: Axis{Min: -60, Max: 0, Time: true, Format: Ago},
+		Panels: []Panel{
+			{Title: "Latency", Y: Axis{Format: Millis}, Weight: 2, Series: []Series{
+				{Name: "p50", X: []float64{-60, -40, -20, 0}, Y: []float64{4, 5, nan, 6}},
+				{Name: "p99", X: []float64{-60, -40, -39, -20, 0}, Y: []float64{40, 1250, 900, nan, 60},
+					Links: []string{"/traces/1", "/traces/2", "/traces/3", "", ""}, Titles: []string{"one", "two & more", "too near", "", ""}},
+			}},
+			{Title: "Instances", Y: Axis{Whole: true}, Series: []Series{
+				{Kind: Step, Color: 3, X: []float64{-60, -40, -20, 0}, Y: []float64{2, 2, 4, 4}},
+			}},
+			{Title: "Where the time goes", Y: Axis{Format: Millis}, Weight: 1.5, Series: []Series{
+				{Name: "own", Kind: Area, X: []float64{-60, -40, -20, 0}, Y: []float64{2, 2, nan, 3}},
+				{Name: "downstream", Kind: Area, X: []float64{-60, -40, -20, 0}, Y: []float64{1, 4, nan, 2}},
+				{Name: "queued before the application", Kind: Area, X: []float64{-60, -40, -20, 0}, Y: []float64{0, 5, nan, 0}},
+			}},
+		},
+		Marks: []Mark{{X: -30, Glyph: "▲", Title: "scaled 2 → 4", Link: "#event-1", Color: 3}, {X: -29, Glyph: "+", Title: "too near"}, {X: -90, Glyph: "x"}},
+	},
+	"scatter": {
+		Title: "p99 against load", X: Axis{Label: "calls/s of an instance"},
+		Panels: []Panel{{Y: Axis{Format: Millis}, Series: []Series{
+			{Kind: Dots, X: []float64{10, 20, 30, 40}, Y: []float64{5, 5, 6, 30}, Titles: []string{"a-0", "a-1", "a-0", "a-1"}},
+			{X: []float64{10, 30, 40}, Y: []float64{5, 6, 30}, Color: 6},
+		}}},
+		Marks: []Mark{{X: 30, Title: "knee", Color: 2}},
+	},
+	"point": {Title: "Point", Panels: []Panel{{Series: []Series{{X: []float64{7}, Y: []float64{0}}}}}},
 }
 
 func render(t *testing.T, f Figure, th Theme) []byte {
@@ -85,20 +113,80 @@ func TestFigures(t *testing.T) {
 			if !bytes.Contains(svg, []byte("<title>"+f.Title+"</title>")) {
 				t.Error("no title")
 			}
-			golden := filepath.Join("testdata", name+".svg")
-			if *update {
-				if err := os.WriteFile(golden, svg, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(svg, want) {
-				t.Errorf("differs from %s; run the test with -update and look at it", golden)
-			}
+			golden(t, name+".svg", svg)
 		})
+	}
+}
+
+// TestInline: for the inside of a page, under a policy that allows no styles.
+func TestInline(t *testing.T) {
+	for _, name := range []string{"scale", "scatter", "bars", "no-panel"} {
+		var out bytes.Buffer
+		if err := figures[name].Inline(&out); err != nil {
+			t.Fatal(err)
+		}
+		svg := out.String()
+		for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("not well-formed: %v\n%s", err, svg)
+			}
+		}
+		if strings.Contains(svg, "style=") || strings.Contains(svg, "#FEDC") || strings.Contains(svg, "NaN") {
+			t.Errorf("%s: a style, a colour that is none or a number that is none in\n%s", name, svg)
+		}
+		golden(t, name+".inline.svg", out.Bytes())
+	}
+	var out bytes.Buffer
+	if err := figures["scale"].Inline(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`role="group" aria-label="Scaling: all on one axis"`, `<a href="/traces/2" tabindex="-1" aria-label="two &amp; more">`, `href="#event-1"`, "var(--chart-text)", "var(--chart-3)"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	for _, not := range []string{"/traces/3", "too near"} {
+		if strings.Contains(out.String(), not) {
+			t.Errorf("%s lies on another point", not)
+		}
+	}
+}
+
+func TestSpark(t *testing.T) {
+	for _, tc := range []struct {
+		values []float64
+		low    bool
+		want   string // the path
+	}{
+		{nil, false, ""},
+		{[]float64{nan, nan}, true, ""},
+		{[]float64{0, 0}, false, "M0.0,22.0L100.0,22.0"},
+		{[]float64{5, 10}, false, "M0.0,12.0L100.0,2.0"},
+		{[]float64{5, 10}, true, "M0.0,22.0L100.0,2.0"},
+		{[]float64{7, nan, 7}, true, "M-1.0,12.0h1M99.0,12.0h1"},
+	} {
+		if got := Spark(tc.values, tc.low); !strings.Contains(got, `d="`+tc.want+`"`) {
+			t.Errorf("%v: %s, want %s", tc.values, got, tc.want)
+		}
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s; run the test with -update and look at it", path)
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 
 // panel makes gonum's plot of one panel; only the lowest one labels the
 // horizontal axis.
-func (f Figure) panel(p Panel, th Theme, xlo, xhi float64, lowest bool) *plot.Plot {
+func (f Figure) panel(p Panel, th Theme, xlo, xhi float64, lowest bool, over *overlay) *plot.Plot {
 	pl := plot.New()
 	pl.BackgroundColor = nil // the figure has one
 	weight := cmp.Or(p.Weight, 1)
@@ -51,6 +51,9 @@ func (f Figure) panel(p Panel, th Theme, xlo, xhi float64, lowest bool) *plot.Pl
 	pl.Y.Min, pl.Y.Max = ylo, yhi
 	pl.Y.Tick.Marker = ticks{by, format(p.Y)}
 	pl.Add(grid{th.Grid})
+	if len(f.Marks) > 0 {
+		pl.Add(marks{f.Marks, th})
+	}
 	if !p.hasData() {
 		pl.Add(note{"no data", text(th.Faint, textSize)})
 	}
@@ -61,8 +64,14 @@ func (f Figure) panel(p Panel, th Theme, xlo, xhi float64, lowest bool) *plot.Pl
 		}
 	}
 	bar := 0
+	var floor []float64 // what the areas so far add up to
 	for i, s := range p.Series {
-		d := drawing{Series: s, color: s.color(th, i), bar: bar, bars: bars}
+		d := drawing{Series: s, color: s.color(th, i), bar: bar, bars: bars, over: over, theme: th}
+		if s.Kind == Area {
+			d.floor = floor
+			floor = s.above(floor)
+			d.Y = floor
+		}
 		if s.Kind == Bar {
 			bar++
 		}
@@ -115,8 +124,14 @@ func (p Panel) yRange() (lo, hi float64) {
 	if p.Y.Min != 0 || p.Y.Max != 0 {
 		return p.Y.Min, p.Y.Max
 	}
+	var floor []float64
 	for _, s := range p.Series {
-		for _, y := range s.Y {
+		ys := s.Y
+		if s.Kind == Area {
+			floor = s.above(floor)
+			ys = floor
+		}
+		for _, y := range ys {
 			if finite(y) {
 				hi = max(hi, y)
 			}
@@ -188,78 +203,5 @@ func (g grid) Plot(c draw.Canvas, p *plot.Plot) {
 	line.Width = 0.5
 	for _, t := range p.X.Tick.Marker.Ticks(p.X.Min, p.X.Max) {
 		c.StrokeLine2(line, x(t.Value), c.Min.Y, x(t.Value), c.Max.Y)
-	}
-}
-
-// drawing draws a series.
-type drawing struct {
-	Series
-	color     color.Color
-	bar, bars int // which one of how many side by side
-}
-
-// Plot implements plot.Plotter.
-func (d drawing) Plot(c draw.Canvas, p *plot.Plot) {
-	x, y := p.Transforms(&c)
-	if d.Kind == Bar {
-		d.plotBars(c, x, y)
-		return
-	}
-	var path vg.Path
-	open := false
-	var last vg.Point
-	hold := func() { // a step holds its value up to the last point seen
-		if open && d.Kind == Step {
-			path.Line(last)
-		}
-	}
-	for i, v := range d.Y {
-		if !finite(v) || d.x(i) < p.X.Min || d.x(i) > p.X.Max {
-			hold()
-			open = false
-			continue
-		}
-		pt := vg.Point{X: x(d.x(i)), Y: y(min(max(v, p.Y.Min), p.Y.Max))}
-		switch {
-		case !open:
-			path.Move(pt)
-			path.Line(vg.Point{X: pt.X + 0.1, Y: pt.Y}) // a lonely point is seen, too
-		case d.Kind == Step && pt.Y == last.Y:
-		case d.Kind == Step:
-			path.Line(vg.Point{X: pt.X, Y: last.Y})
-			path.Line(pt)
-		default:
-			path.Line(pt)
-		}
-		open, last = true, pt
-		if d.Marks {
-			c.SetColor(d.color)
-			var dot vg.Path
-			dot.Move(vg.Point{X: pt.X + 3, Y: pt.Y})
-			dot.Arc(pt, 3, 0, 2*math.Pi)
-			dot.Close()
-			c.Fill(dot)
-		}
-	}
-	hold()
-	if len(path) > 0 {
-		c.SetLineStyle(draw.LineStyle{Color: d.color, Width: 1.6})
-		c.Stroke(path)
-	}
-}
-
-func (d drawing) plotBars(c draw.Canvas, x, y func(float64) vg.Length) {
-	const share = 0.7 // of the place between two categories
-	width := share / float64(d.bars)
-	for i, v := range d.Y {
-		if !finite(v) {
-			continue
-		}
-		left := d.x(i) - share/2 + width*float64(d.bar)
-		c.SetColor(d.color)
-		c.Fill(vg.Rectangle{
-			Min: vg.Point{X: x(left), Y: y(0)},
-			Max: vg.Point{X: x(left + width*0.94), Y: y(v)},
-		}.Path())
 	}
 }
