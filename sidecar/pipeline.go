@@ -12,6 +12,7 @@ import (
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/protocol/h2"
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/sidecar/tap"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -27,6 +28,7 @@ import (
 func (p *Proxy) assemble(ctx context.Context) {
 	p.tracer = &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing(),
 		Joins: call.NewJoins(), Records: call.NewRecords()}
+	p.taps = tap.New(&p.tracer.Tap, p.now, p.cfg.Instance)
 	common := h1.Config{
 		Original: listener.OriginalDst,
 		Relay:    p.relayBytes,

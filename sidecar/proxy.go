@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/meshd/meshd/sidecar/protocol/h2"
 	"github.com/meshd/meshd/sidecar/redirect"
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/sidecar/tap"
 	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/client"
 	"github.com/meshd/meshd/xds/resource"
@@ -60,6 +62,7 @@ type Proxy struct {
 	beside    *direct // to what else listens here
 	out, in   []*listener.Listener
 	admin     *admin.Server
+	taps      *tap.Hub
 	member    *member
 	serving   atomic.Bool
 	bound     map[netip.AddrPort]bool
@@ -177,7 +180,7 @@ func (p *Proxy) listen() (err error) {
 	}
 	if p.cfg.Admin != "" {
 		p.admin, err = admin.Listen(p.cfg.Admin, admin.Config{
-			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Why: p.why, Logger: p.cfg.Logger,
+			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Why: p.why, Tap: p.serveTap, Logger: p.cfg.Logger,
 		})
 		if err != nil {
 			return err
@@ -317,6 +320,9 @@ func (p *Proxy) finish() {
 	for _, l := range p.listeners() {
 		_ = l.Close()
 	}
+	if p.taps != nil {
+		p.taps.Close()
+	}
 	if p.admin != nil {
 		p.admin.Close()
 	}
@@ -373,6 +379,15 @@ func (p *Proxy) why(q call.RecordQuery) []call.Record {
 		return nil // the records are made at the start
 	}
 	return p.tracer.Records.Query(q)
+}
+
+// serveTap is GET /tap on the admin port.
+func (p *Proxy) serveTap(w http.ResponseWriter, r *http.Request) {
+	if !p.serving.Load() {
+		http.Error(w, "not ready: starting or draining", http.StatusServiceUnavailable)
+		return
+	}
+	p.taps.ServeHTTP(w, r)
 }
 
 // dump is what the admin port tells of the configuration.

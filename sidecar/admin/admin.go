@@ -25,7 +25,9 @@ type Config struct {
 	Ready func() bool
 	Dump  func() any // what GET /config_dump shows, as JSON
 	// Why is what GET /why?trace=&service=&kept=&limit= shows.
-	Why    func(call.RecordQuery) []call.Record
+	Why func(call.RecordQuery) []call.Record
+	// Tap is GET /tap: calls as they end, as long as somebody looks.
+	Tap    http.HandlerFunc
 	Logger *slog.Logger
 }
 
@@ -93,11 +95,12 @@ func handler(cfg Config) http.Handler {
 		}
 		writeJSON(w, records)
 	})
+	mux.HandleFunc("GET /tap", cfg.Tap)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "meshd sidecar\n\n  /ready\n  /healthz\n  /stats         JSON\n  /metrics       Prometheus\n  /config_dump   JSON\n  /why           JSON: calls that failed, were slow, or are sampled\n  /debug/pprof/\n")
+		fmt.Fprint(w, "meshd sidecar\n\n  /ready\n  /healthz\n  /stats         JSON\n  /metrics       Prometheus\n  /config_dump   JSON\n  /why           JSON: calls that failed, were slow, or are sampled\n  /tap           JSON lines: calls as they end\n  /debug/pprof/\n")
 	})
 	return mux
 }

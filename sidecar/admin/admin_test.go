@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestAdmin(t *testing.T) {
 	ready := true
 	s, err := Listen("127.0.0.1:0", Config{
+		Tap:   func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "taps") },
 		Stats: stats.NewRegistry(), Ready: func() bool { return ready },
 		Dump: func() any { return map[string]int{"clusters": 3} }, Logger: slog.New(slog.DiscardHandler),
 		Why: func(q call.RecordQuery) []call.Record {
@@ -61,6 +62,7 @@ func TestAdmin(t *testing.T) {
 		{"/why?kept=all", "", 400, `kept "all": want one of error, slow, sampled`},
 		{"/why?trace=xyz", "", 400, "32 hexadecimal digits"},
 		{"/why?limit=0", "", 400, "want a number from 1"},
+		{"/tap?side=in", "", 200, "taps"},
 		{"/debug/pprof/", "", 200, "goroutine"},
 		{"/nothing", "", 404, ""},
 		{"/ready", "evil.example", 421, "localhost is accepted"},
@@ -73,7 +75,7 @@ func TestAdmin(t *testing.T) {
 	if code, _ := get("/ready", ""); code != 503 {
 		t.Errorf("not ready: %d", code)
 	}
-	if _, err := Listen(s.Addr().String(), Config{Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "--admin") {
+	if _, err := Listen(s.Addr().String(), Config{Tap: http.NotFound, Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "--admin") {
 		t.Errorf("port in use: %v", err)
 	}
 }

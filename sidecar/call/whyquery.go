@@ -38,7 +38,7 @@ func ParseRecordQuery(v url.Values) (q RecordQuery, err error) {
 func (r *Records) Query(q RecordQuery) []Record {
 	out := r.All(func(rec *Record) bool {
 		return (q.Trace == "" || rec.Trace == q.Trace) && (q.Kept == "" || rec.Kept == q.Kept) &&
-			(q.Service == "" || isService(rec.Service, q.Service))
+			(q.Service == "" || IsService(rec.Service, q.Service))
 	})
 	slices.SortStableFunc(out, func(a, b Record) int { return b.Time.Compare(a.Time) })
 	if q.Limit > 0 && len(out) > q.Limit {
@@ -47,9 +47,9 @@ func (r *Records) Query(q RecordQuery) []Record {
 	return out
 }
 
-// isService reports whether a canonical name is what somebody asks for, who may
+// IsService reports whether a canonical name is what somebody asks for, who may
 // leave out namespace and port.
-func isService(name, asked string) bool {
+func IsService(name, asked string) bool {
 	if !strings.Contains(asked, "/") {
 		name = name[strings.Index(name, "/")+1:]
 	}
