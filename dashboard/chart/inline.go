@@ -12,7 +12,7 @@ import (
 
 // Inline writes the figure as an <svg> element for the inside of a page. Its
 // colours are the page's: CSS variables --chart-text, --chart-faint,
-// --chart-grid and --chart-1 to --chart-6; the background is left out. It has
+// --chart-grid and --chart-1 to --chart-7; the background is left out. It has
 // no style attributes, which a strict Content-Security-Policy would drop.
 func (f Figure) Inline(w io.Writer) error {
 	th, vars := variables()
