@@ -14,14 +14,9 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
-
-// meshdTimeout is the longest that one export to meshd may take; the next one,
-// a second later, carries the same sums.
-const meshdTimeout = time.Second
 
 // newSpanExporter makes the exporter for an OTLP backend, without dialling,
 // and the function that frees its connections.
@@ -76,34 +71,6 @@ func newMetricExporter(ctx context.Context, o otlp) (metric.Exporter, func(), er
 		otlpmetrichttp.WithTimeout(o.timeout),
 		otlpmetrichttp.WithCompression(compression))
 	return exporter, free, err
-}
-
-// newMeshdExporter makes the exporter that meshd's MetricsService reads. It
-// neither retries nor goes through an HTTP proxy, and finds a meshd that comes
-// back within two seconds.
-func newMeshdExporter(ctx context.Context, addr string, dial dialFunc) (metric.Exporter, func(), error) {
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return nil, nil, fmt.Errorf("tracing: meshd's address %q: accepted is HOST:PORT", addr)
-	}
-	conn, err := grpc.NewClient(addr, append(dial.grpc(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithNoProxy(),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithReadBufferSize(4<<10),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
-			MinConnectTimeout: meshdTimeout,
-		}))...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("tracing: meshd at %s: %w", addr, err)
-	}
-	exporter, err := otlpmetricgrpc.New(ctx,
-		otlpmetricgrpc.WithGRPCConn(conn),
-		otlpmetricgrpc.WithHeaders(nil),
-		otlpmetricgrpc.WithTimeout(meshdTimeout),
-		otlpmetricgrpc.WithTemporalitySelector(metric.CumulativeTemporalitySelector),
-		otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{Enabled: false}))
-	return exporter, func() { conn.Close() }, err
 }
 
 // A dialFunc opens a TCP connection; nil: as Go does.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -51,23 +50,15 @@ func (g *guard) note(err error) {
 type guardedSpans struct {
 	sdktrace.SpanExporter
 	*guard
-	counts *spanCounts
+	counts *counts
 
 	base  context.Context // done: exports end at once
 	abort context.CancelFunc
 }
 
-func newGuardedSpans(e sdktrace.SpanExporter, g *guard, counts *spanCounts) *guardedSpans {
+func newGuardedSpans(e sdktrace.SpanExporter, g *guard, counts *counts) *guardedSpans {
 	base, abort := context.WithCancel(context.Background())
 	return &guardedSpans{SpanExporter: e, guard: g, counts: counts, base: base, abort: abort}
-}
-
-// spanCounts bounds and counts spans: pending are those between Emit and the
-// end of their export, and never more than the batch processor's queue holds,
-// so that it need not drop any uncounted.
-type spanCounts struct {
-	pending                   atomic.Int64
-	exported, failed, dropped atomic.Uint64
 }
 
 // ExportSpans never fails, as the SDK sees it.
@@ -76,12 +67,7 @@ func (g *guardedSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 	defer cancel()
 	defer context.AfterFunc(g.base, cancel)()
 	err := g.SpanExporter.ExportSpans(ctx, spans)
-	if err != nil {
-		g.counts.failed.Add(uint64(len(spans)))
-	} else {
-		g.counts.exported.Add(uint64(len(spans)))
-	}
-	g.counts.pending.Add(-int64(len(spans)))
+	g.counts.done(len(spans), err)
 	g.note(err)
 	return nil
 }

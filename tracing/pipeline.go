@@ -1,12 +1,10 @@
 package tracing
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -26,18 +24,7 @@ func (t *Telemetry) startTraces(ctx context.Context, s settings, o Options, out 
 			return fmt.Errorf("tracing: traces: %w", err)
 		}
 	}
-	guarded := newGuardedSpans(exporter, newGuard(o.Logger, "traces"), &t.counts)
-	t.spans = sdktrace.NewBatchSpanProcessor(guarded,
-		sdktrace.WithBatchTimeout(s.batch.delay),
-		sdktrace.WithExportTimeout(s.batch.timeout),
-		sdktrace.WithMaxQueueSize(s.batch.queue),
-		sdktrace.WithMaxExportBatchSize(s.batch.perBatch))
-	t.stop = append(t.stop, func(ctx context.Context) error {
-		err := t.spans.Shutdown(ctx)
-		guarded.abort() // what ctx left no time for
-		free()
-		return err
-	})
+	t.startQueue(&spanQueue{name: "otel", resource: t.resource}, exporter, newGuard(o.Logger, "traces"), s.batch, free)
 	return nil
 }
 
@@ -62,25 +49,6 @@ func (t *Telemetry) startMetrics(ctx context.Context, s settings, o Options, out
 		producers: append([]metric.Producer{t}, o.Producers...),
 		interval:  s.interval,
 		timeout:   s.timeout,
-	})
-	return nil
-}
-
-func (t *Telemetry) startMeshd(ctx context.Context, identity []attribute.KeyValue, o Options) error {
-	if o.MeshdAddr == "" {
-		return nil
-	}
-	exporter, free, err := newMeshdExporter(ctx, o.MeshdAddr, o.Dial)
-	if err != nil {
-		return err
-	}
-	t.startReader(reader{
-		exporter:  &guardedMetrics{exporter, newGuard(o.Logger, "metrics to meshd")},
-		free:      free,
-		resource:  resource.NewSchemaless(identity...),
-		producers: o.Producers,
-		interval:  cmp.Or(o.MeshdInterval, time.Second),
-		timeout:   meshdTimeout,
 	})
 	return nil
 }

@@ -2,42 +2,73 @@ package tracing
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// SpanCounts says what became of the spans emitted so far.
-type SpanCounts struct {
+// counts bounds and counts what goes to one exporter: pending are those between
+// their hand-over and the end of their export, and never more than the batch
+// processor's queue holds, so that it need not drop any uncounted.
+type counts struct {
+	pending                   atomic.Int64
+	exported, failed, dropped atomic.Uint64
+}
+
+// Counts says what became of what was handed over for one exporter so far.
+type Counts struct {
 	Pending  int64  `json:"pending"`  // waiting or being exported
 	Exported uint64 `json:"exported"` // the backend has them
 	Failed   uint64 `json:"failed"`   // the backend refused or did not answer
 	Dropped  uint64 `json:"dropped"`  // too many waited, or after Shutdown
 }
 
-// Counts reads the counts.
-func (t *Telemetry) Counts() SpanCounts {
-	return SpanCounts{
-		Pending:  t.counts.pending.Load(),
-		Exported: t.counts.exported.Load(),
-		Failed:   t.counts.failed.Load(),
-		Dropped:  t.counts.dropped.Load(),
+func (c *counts) read() Counts {
+	return Counts{Pending: c.pending.Load(), Exported: c.exported.Load(), Failed: c.failed.Load(), Dropped: c.dropped.Load()}
+}
+
+// done counts n whose export has ended.
+func (c *counts) done(n int, err error) {
+	if err != nil {
+		c.failed.Add(uint64(n))
+	} else {
+		c.exported.Add(uint64(n))
 	}
+	c.pending.Add(-int64(n))
+}
+
+// Counts reads the counts of the spans for an exporter: "otel", the one that
+// the OTEL_ variables name, or "meshd". They are zero where there is none.
+func (t *Telemetry) Counts(exporter string) Counts {
+	for _, q := range t.queues {
+		if q.name == exporter {
+			return q.counts.read()
+		}
+	}
+	return Counts{}
 }
 
 // Produce implements metric.Producer for the backend that the OTEL_ variables
 // name: the counts, under the names that OpenTelemetry's semantic conventions
-// give an SDK's own metrics.
+// give an SDK's own metrics, with otel.component.name saying of which exporter.
 func (t *Telemetry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
-	if !t.Tracing() {
+	if len(t.queues) == 0 {
 		return nil, nil
 	}
-	counts, now := t.Counts(), time.Now()
-	point := func(n uint64, attrs ...attribute.KeyValue) metricdata.DataPoint[int64] {
-		return metricdata.DataPoint[int64]{Attributes: attribute.NewSet(attrs...), StartTime: t.start, Time: now, Value: int64(n)}
+	now := time.Now()
+	var processed, exported []metricdata.DataPoint[int64]
+	for _, q := range t.queues {
+		c, name := q.counts.read(), semconv.OTelComponentName(q.name)
+		point := func(n uint64, attrs ...attribute.KeyValue) metricdata.DataPoint[int64] {
+			return metricdata.DataPoint[int64]{Attributes: attribute.NewSet(append(attrs, name)...), StartTime: t.start, Time: now, Value: int64(n)}
+		}
+		processed = append(processed, point(c.Exported+c.Failed), point(c.Dropped, ErrorType.String("queue_full")))
+		exported = append(exported, point(c.Exported), point(c.Failed, ErrorType.String("_OTHER")))
 	}
-	sum := func(name, description string, points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	sum := func(name, description string, points []metricdata.DataPoint[int64]) metricdata.Metrics {
 		return metricdata.Metrics{
 			Name: name, Description: description, Unit: "{span}",
 			Data: metricdata.Sum[int64]{DataPoints: points, Temporality: metricdata.CumulativeTemporality, IsMonotonic: true},
@@ -46,12 +77,8 @@ func (t *Telemetry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) 
 	return []metricdata.ScopeMetrics{{
 		Scope: t.scope,
 		Metrics: []metricdata.Metrics{
-			sum("otel.sdk.processor.span.processed", "Spans taken from the queue, or dropped because it was full.",
-				point(counts.Exported+counts.Failed),
-				point(counts.Dropped, ErrorType.String("queue_full"))),
-			sum("otel.sdk.exporter.span.exported", "Spans exported, or lost because the export failed.",
-				point(counts.Exported),
-				point(counts.Failed, ErrorType.String("_OTHER"))),
+			sum("otel.sdk.processor.span.processed", "Spans taken from the queue, or dropped because it was full.", processed),
+			sum("otel.sdk.exporter.span.exported", "Spans exported, or lost because the export failed.", exported),
 		},
 	}}, nil
 }

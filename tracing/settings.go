@@ -20,6 +20,7 @@ const (
 // settings is what the environment says.
 type settings struct {
 	traces, metrics string // one of the three above
+	disabled        bool   // OTEL_SDK_DISABLED
 	tracesOTLP      otlp
 	metricsOTLP     otlp
 
@@ -56,7 +57,7 @@ func readSettings(getenv func(string) string) (settings, error) {
 	s.traces, s.tracesOTLP = e.signal("TRACES", "v1/traces")
 	s.metrics, s.metricsOTLP = e.signal("METRICS", "v1/metrics")
 	e.choice("cumulative", []string{"cumulative"}, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
-	if e.boolean("OTEL_SDK_DISABLED") {
+	if s.disabled = e.boolean("OTEL_SDK_DISABLED"); s.disabled {
 		s.traces, s.metrics = exporterNone, exporterNone
 	}
 	return s, e.err()

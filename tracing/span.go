@@ -60,9 +60,8 @@ type Event struct {
 // method, as in the SDK's own tracetest.
 type finished struct {
 	sdktrace.ReadOnlySpan
-	span     Span
-	resource *resource.Resource
-	scope    instrumentation.Scope
+	span  *Span // all exporters share it
+	queue *spanQueue
 }
 
 func (f *finished) Name() string                     { return f.span.Name }
@@ -75,15 +74,15 @@ func (f *finished) DroppedAttributes() int           { return 0 }
 func (f *finished) DroppedLinks() int                { return 0 }
 func (f *finished) DroppedEvents() int               { return 0 }
 func (f *finished) ChildSpanCount() int              { return 0 }
-func (f *finished) Resource() *resource.Resource     { return f.resource }
+func (f *finished) Resource() *resource.Resource     { return f.queue.resource }
 
-func (f *finished) InstrumentationScope() instrumentation.Scope { return f.scope }
+func (f *finished) InstrumentationScope() instrumentation.Scope { return f.queue.scope }
 
 // InstrumentationLibrary is InstrumentationScope by its former name, which the
 // interface still asks for.
 //
 //lint:ignore SA1019 the interface is the SDK's
-func (f *finished) InstrumentationLibrary() instrumentation.Library { return f.scope }
+func (f *finished) InstrumentationLibrary() instrumentation.Library { return f.queue.scope }
 
 func (f *finished) SpanContext() trace.SpanContext {
 	return f.context(f.span.Context, false)

@@ -16,7 +16,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
@@ -26,9 +25,10 @@ type Options struct {
 	// meshd is told these; to other backends, OTEL_SERVICE_NAME and
 	// OTEL_RESOURCE_ATTRIBUTES win over them.
 	ServiceName, Namespace, InstanceID, Version string
-	// MeshdAddr is where meshd's OTLP/gRPC MetricsService listens, HOST:PORT,
-	// without TLS. It gets the producers' metrics every MeshdInterval, whatever
-	// the OTEL_ variables say. Empty: it gets none.
+	// MeshdAddr is where meshd's OTLP/gRPC services listen, HOST:PORT, without
+	// TLS. They get the producers' metrics every MeshdInterval, whatever the
+	// OTEL_ variables say, and all spans unless OTEL_SDK_DISABLED. Empty: they
+	// get nothing.
 	MeshdAddr string
 	// MeshdInterval is a second if zero.
 	MeshdInterval time.Duration
@@ -36,6 +36,7 @@ type Options struct {
 	// marks its own here, so that redirection leaves them alone.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Producers are read at every export, possibly by two exporters at once.
+	// What they return is the reader's, to change.
 	Producers []metric.Producer
 	// Logger hears of failing exporters, rarely; nil discards it.
 	Logger *slog.Logger
@@ -49,15 +50,14 @@ type Options struct {
 // goroutine.
 type Telemetry struct {
 	sampler  *Sampler
-	spans    sdktrace.SpanProcessor // nil: no exporter for traces
-	capacity int64
-	counts   spanCounts
+	queues   []*spanQueue // one an exporter of traces
 	stopped  atomic.Bool
 	resource *resource.Resource
 	scope    instrumentation.Scope
 	start    time.Time
 
 	stop []func(context.Context) error // flush and free, one an exporter
+	last []func()                      // after all of those
 }
 
 // Setup reads the OTEL_ variables and starts the exporters that they and the
@@ -88,7 +88,6 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	s.tracesOTLP.dialer, s.metricsOTLP.dialer = o.Dial, o.Dial
 	t := &Telemetry{
 		sampler:  s.sampler,
-		capacity: int64(s.batch.queue),
 		resource: res,
 		scope:    instrumentation.Scope{Name: ScopeName, Version: o.Version},
 		start:    time.Now(),
@@ -97,7 +96,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err := errors.Join(
 		t.startTraces(ctx, s, o, out),
 		t.startMetrics(ctx, s, o, out),
-		t.startMeshd(ctx, identity, o),
+		t.startMeshd(ctx, s, identity, o),
 	); err != nil {
 		canceled, cancel := context.WithCancel(ctx)
 		cancel() // nothing to flush
@@ -125,28 +124,24 @@ func (o Options) identity() []attribute.KeyValue {
 // Tracing says whether spans go anywhere. If not, leave traceparent and
 // tracestate as they came: a proxy that starts traces decides for those behind
 // it, and should not if it has no part in them.
-func (t *Telemetry) Tracing() bool { return t.spans != nil }
+func (t *Telemetry) Tracing() bool { return len(t.queues) > 0 }
 
 // Sampler is the one that OTEL_TRACES_SAMPLER asks for.
 func (t *Telemetry) Sampler() *Sampler { return t.sampler }
 
 // Emit hands a finished span over for export, in the background. It keeps the
-// span's slices. It never blocks: if too many wait, the span is dropped and
-// counted. A span that is not sampled is ignored.
+// span's slices. It never blocks: if too many wait for an exporter, the span is
+// dropped there and counted. A span that is not sampled is ignored.
 func (t *Telemetry) Emit(s Span) {
-	if t.spans == nil || !s.Context.Sampled() || !s.Context.Valid() {
+	if len(t.queues) == 0 || !s.Context.Sampled() || !s.Context.Valid() {
 		return
 	}
-	if t.stopped.Load() {
-		t.counts.dropped.Add(1)
-		return
+	kept := new(Span) // s itself stays on the stack of those not sampled
+	*kept = s
+	stopped := t.stopped.Load()
+	for _, q := range t.queues {
+		q.add(kept, stopped)
 	}
-	if t.counts.pending.Add(1) > t.capacity {
-		t.counts.pending.Add(-1)
-		t.counts.dropped.Add(1)
-		return
-	}
-	t.spans.OnEnd(&finished{span: s, resource: t.resource, scope: t.scope})
 }
 
 // Shutdown exports what waits, as far as ctx allows, and ends all goroutines.
@@ -162,6 +157,9 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 		wg.Go(func() { errs[i] = stop(ctx) })
 	}
 	wg.Wait()
+	for _, free := range t.last {
+		free()
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("tracing: shutdown: %w", err)
 	}

@@ -152,7 +152,7 @@ func testSpansArrive(t *testing.T, protocol, compression string) {
 	if len(c.Events) != 1 || c.Events[0].Name != "retry" || attrs(c.Events[0].Attributes)["http.request.resend_count"] != int64(1) {
 		t.Errorf("events %v", c.Events)
 	}
-	if got := telemetry.Counts(); got != (SpanCounts{Exported: 2}) {
+	if got := telemetry.Counts("otel"); got != (Counts{Exported: 2}) {
 		t.Errorf("counts %+v", got)
 	}
 
@@ -252,16 +252,18 @@ func TestDeadBackend(t *testing.T) {
 	if err := shutdown(t, telemetry); err != nil {
 		t.Error(err)
 	}
-	if got := telemetry.Counts(); got.Dropped+got.Failed != emitted || got.Pending != 0 || got.Exported != 0 {
-		t.Errorf("counts %+v", got)
-	}
-	before := telemetry.Counts().Dropped
+	otel, meshd := telemetry.Counts("otel"), telemetry.Counts("meshd")
 	telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, -1)})
-	if got := telemetry.Counts().Dropped; got != before+1 {
-		t.Error("a span after shutdown is not counted")
+	for exporter, got := range map[string]Counts{"otel": otel, "meshd": meshd} {
+		if got.Dropped+got.Failed != emitted || got.Pending != 0 || got.Exported != 0 {
+			t.Errorf("%s: counts %+v", exporter, got)
+		}
+		if telemetry.Counts(exporter).Dropped != got.Dropped+1 {
+			t.Errorf("%s: a span after shutdown is not counted", exporter)
+		}
 	}
-	if lines := strings.Count(log.String(), "\n"); lines < 1 || lines > 3 {
-		t.Errorf("%d lines logged, one is due for each of three exporters:\n%s", lines, log.String())
+	if lines := strings.Count(log.String(), "\n"); lines < 1 || lines > 4 {
+		t.Errorf("%d lines logged, one is due for each of four exporters:\n%s", lines, log.String())
 	}
 }
 
@@ -290,7 +292,7 @@ func TestSlowBackend(t *testing.T) {
 	for range 60 {
 		emit()
 	}
-	if got, want := telemetry.Counts(), (SpanCounts{Pending: 50, Dropped: 11}); got != want {
+	if got, want := telemetry.Counts("otel"), (Counts{Pending: 50, Dropped: 11}); got != want {
 		t.Errorf("counts %+v, want %+v", got, want)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -298,10 +300,10 @@ func TestSlowBackend(t *testing.T) {
 	if err := telemetry.Shutdown(ctx); err == nil {
 		t.Error("shutdown hides that spans were lost")
 	}
-	for telemetry.Counts().Pending > 0 { // what was left fails at once
+	for telemetry.Counts("otel").Pending > 0 { // what was left fails at once
 		runtime.Gosched()
 	}
-	if got, want := telemetry.Counts(), (SpanCounts{Failed: 50, Dropped: 11}); got != want {
+	if got, want := telemetry.Counts("otel"), (Counts{Failed: 50, Dropped: 11}); got != want {
 		t.Errorf("counts %+v, want %+v", got, want)
 	}
 }

@@ -1,0 +1,163 @@
+package tracing
+
+import (
+	"encoding/binary"
+	"math"
+
+	"go.opentelemetry.io/otel/attribute"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A span becomes bytes of OTLP where it ends, once, whoever gets it: the SDK's
+// way, over objects that its exporter walks later, costs twenty times as much
+// and keeps all of them alive until then. Field numbers are those of
+// opentelemetry/proto/trace/v1/trace.proto.
+
+const (
+	spanTraceID    = 1
+	spanID         = 2
+	spanTraceState = 3
+	spanParentID   = 4
+	spanName       = 5
+	spanKind       = 6
+	spanStart      = 7
+	spanEnd        = 8
+	spanAttributes = 9
+	spanEvents     = 11
+	spanStatus     = 15
+	spanFlags      = 16
+
+	eventTime, eventName, eventAttributes = 1, 2, 3
+	statusMessage, statusCode, codeError  = 2, 3, 2
+
+	// SpanFlags: whether a parent is remote is known, and it is.
+	flagHasRemote, flagRemote = 0x100, 0x200
+)
+
+// scopeSpans is the field of ScopeSpans that holds its spans.
+const scopeSpans = 2
+
+// appendSpan appends s as one of a ScopeSpans' spans.
+func appendSpan(b []byte, s *Span) []byte {
+	b, at := begin(b, scopeSpans)
+	b = appendBytes(b, spanTraceID, s.Context.TraceID[:])
+	b = appendBytes(b, spanID, s.Context.SpanID[:])
+	flags := uint32(s.Context.Flags) | flagHasRemote
+	if s.Parent.Valid() {
+		b = appendBytes(b, spanParentID, s.Parent.SpanID[:])
+		if s.RemoteParent {
+			flags |= flagRemote
+		}
+	}
+	if s.TraceState != "" {
+		b = appendText(b, spanTraceState, s.TraceState)
+	}
+	b = appendText(b, spanName, s.Name)
+	b = appendInt(b, spanKind, uint64(s.Kind))
+	b = appendFixed64(b, spanStart, uint64(s.Start.UnixNano()))
+	b = appendFixed64(b, spanEnd, uint64(s.End.UnixNano()))
+	for i := range s.Attributes {
+		b = appendAttribute(b, spanAttributes, &s.Attributes[i])
+	}
+	for i := range s.Events {
+		e := &s.Events[i]
+		var in int
+		b, in = begin(b, spanEvents)
+		b = appendFixed64(b, eventTime, uint64(e.Time.UnixNano()))
+		b = appendText(b, eventName, e.Name)
+		for k := range e.Attributes {
+			b = appendAttribute(b, eventAttributes, &e.Attributes[k])
+		}
+		end(b, in)
+	}
+	if s.Failed || s.Error != "" {
+		var in int
+		b, in = begin(b, spanStatus)
+		if s.Error != "" {
+			b = appendText(b, statusMessage, s.Error)
+		}
+		b = appendInt(b, statusCode, codeError)
+		end(b, in)
+	}
+	// Field 16 is the one whose tag takes two bytes.
+	b = append(b, spanFlags<<3&0x7f|wireFixed32|0x80, spanFlags>>4)
+	b = binary.LittleEndian.AppendUint32(b, flags)
+	end(b, at)
+	return b
+}
+
+// appendAttribute appends a common.v1.KeyValue.
+func appendAttribute(b []byte, field byte, a *attribute.KeyValue) []byte {
+	b, at := begin(b, field)
+	b = appendText(b, 1, string(a.Key))
+	b = appendValue(b, 2, a.Value)
+	end(b, at)
+	return b
+}
+
+// appendValue appends a common.v1.AnyValue.
+func appendValue(b []byte, field byte, v attribute.Value) []byte {
+	b, at := begin(b, field)
+	switch v.Type() {
+	case attribute.BOOL:
+		b = appendInt(b, 2, protowire.EncodeBool(v.AsBool()))
+	case attribute.INT64:
+		b = appendInt(b, 3, uint64(v.AsInt64()))
+	case attribute.FLOAT64:
+		b = appendFixed64(b, 4, math.Float64bits(v.AsFloat64()))
+	case attribute.STRING:
+		b = appendText(b, 1, v.AsString())
+	case attribute.STRINGSLICE:
+		var in int
+		b, in = begin(b, 5)
+		for _, s := range v.AsStringSlice() {
+			b = appendValue(b, 1, attribute.StringValue(s))
+		}
+		end(b, in)
+	default: // of which we make none
+		b = appendText(b, 1, v.String())
+	}
+	end(b, at)
+	return b
+}
+
+// begin begins a message whose length is not known yet; end fills it in. It
+// takes three bytes whatever it is, which protobuf allows: up to 2 MB.
+func begin(b []byte, field byte) (out []byte, at int) {
+	return append(b, field<<3|wireBytes, 0, 0, 0), len(b) + 4
+}
+
+func end(b []byte, at int) {
+	n := len(b) - at
+	b[at-3], b[at-2], b[at-1] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)&0x7f
+}
+
+// The wire types of protobuf. Fields below 16 have a tag of one byte.
+const (
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+	wireFixed32 = 5
+)
+
+func appendText(b []byte, field byte, s string) []byte {
+	if n := len(s); n < 1<<7 {
+		b = append(b, field<<3|wireBytes, byte(n))
+	} else {
+		b = protowire.AppendVarint(append(b, field<<3|wireBytes), uint64(n))
+	}
+	return append(b, s...)
+}
+
+// appendBytes is for what is shorter than 128.
+func appendBytes(b []byte, field byte, v []byte) []byte {
+	return append(append(b, field<<3|wireBytes, byte(len(v))), v...)
+}
+
+func appendInt(b []byte, field byte, v uint64) []byte {
+	return protowire.AppendVarint(append(b, field<<3|wireVarint), v)
+}
+
+func appendFixed64(b []byte, field byte, v uint64) []byte {
+	return binary.LittleEndian.AppendUint64(append(b, field<<3|wireFixed64), v)
+}

@@ -1,0 +1,92 @@
+package tracing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// meshdTimeout is the longest that one export to meshd may take; the next one
+// of metrics, a second later, carries the same sums.
+const meshdTimeout = time.Second
+
+// meshdBatch is how spans go to meshd: a call is to be on the page within two
+// seconds of its end.
+var meshdBatch = batchSettings{delay: 500 * time.Millisecond, timeout: meshdTimeout, queue: 2048, perBatch: 256}
+
+// startMeshd sends meshd the producers' metrics and the spans, on one
+// connection, under the process's own identity.
+func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attribute.KeyValue, o Options) error {
+	if o.MeshdAddr == "" {
+		return nil
+	}
+	conn, err := dialMeshd(o.MeshdAddr, o.Dial)
+	if err != nil {
+		return err
+	}
+	// Shutdown waits for both exporters before this: it is the last to stop.
+	t.last = append(t.last, func() { conn.Close() })
+	res := resource.NewSchemaless(identity...)
+	metrics, err := otlpmetricgrpc.New(ctx,
+		otlpmetricgrpc.WithGRPCConn(conn),
+		otlpmetricgrpc.WithHeaders(nil),
+		otlpmetricgrpc.WithTimeout(meshdTimeout),
+		otlpmetricgrpc.WithTemporalitySelector(metric.CumulativeTemporalitySelector),
+		otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{Enabled: false}))
+	if err != nil {
+		return fmt.Errorf("tracing: metrics to meshd: %w", err)
+	}
+	t.startReader(reader{
+		exporter:  &guardedMetrics{metrics, newGuard(o.Logger, "metrics to meshd")},
+		free:      func() {},
+		resource:  res,
+		producers: recent(o.Producers),
+		interval:  cmp.Or(o.MeshdInterval, time.Second),
+		timeout:   meshdTimeout,
+	})
+	if s.disabled {
+		return nil // whoever turns the SDK off wants no traces begun
+	}
+	spans, err := otlptracegrpc.New(ctx,
+		otlptracegrpc.WithGRPCConn(conn),
+		otlptracegrpc.WithHeaders(nil),
+		otlptracegrpc.WithTimeout(meshdTimeout),
+		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
+	if err != nil {
+		return fmt.Errorf("tracing: spans to meshd: %w", err)
+	}
+	t.startQueue(&spanQueue{name: "meshd", resource: res}, spans, newGuard(o.Logger, "spans to meshd"), meshdBatch, func() {})
+	return nil
+}
+
+// dialMeshd makes a connection that does not go through an HTTP proxy, and
+// finds a meshd that comes back within two seconds. It dials when it is used.
+func dialMeshd(addr string, dial dialFunc) (*grpc.ClientConn, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, fmt.Errorf("tracing: meshd's address %q: accepted is HOST:PORT", addr)
+	}
+	conn, err := grpc.NewClient(addr, append(dial.grpc(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithReadBufferSize(4<<10),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: meshdTimeout,
+		}))...)
+	if err != nil {
+		return nil, fmt.Errorf("tracing: meshd at %s: %w", addr, err)
+	}
+	return conn, nil
+}
