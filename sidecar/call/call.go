@@ -31,6 +31,10 @@ type Tracer struct {
 	Records *Records
 	// Tap is who looks at calls now: nil, nearly always.
 	Tap atomic.Pointer[Tap]
+	// Log gets the calls that LogOnly says, as a Tap's End does; nil: nobody
+	// keeps a log.
+	Log     func(*Entry)
+	LogOnly LogFilter
 }
 
 // A Call is one call from its route to its outcome. It is a value that its
@@ -259,10 +263,7 @@ func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 	if kept {
 		c.remember(now, status, errType, &parts)
 	}
-	if tap := c.tracer.Tap.Load(); tap != nil {
-		e := c.entry(now, status, errType, &parts)
-		tap.End(&e)
-	}
+	c.tell(now, status, errType, &parts, nil)
 	if c.span != nil {
 		c.span.end(c, now, status, errType, &parts)
 	}

@@ -81,11 +81,7 @@ func (c *Call) EndConnection(now int64, errType stats.ErrorType, sent, received 
 	if c.span != nil {
 		c.span.endConnection(c, now, errType, sent, received)
 	}
-	if tap := c.tracer.Tap.Load(); tap != nil {
-		e := c.entry(now, 0, errType, &[stats.Parts]int64{})
-		e.TCP, e.Sent, e.Received = true, sent, received
-		tap.End(&e)
-	}
+	c.tell(now, 0, errType, &[stats.Parts]int64{}, &bytesMoved{sent, received})
 	c.open, c.judged = false, false
 	c.release(errType == stats.ErrNone)
 }

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"sync"
 	"time"
 
 	"github.com/meshd/meshd/sidecar/stats"
@@ -75,13 +76,74 @@ func (c *Call) heads(in Request) {
 	}
 }
 
+// A LogFilter says which calls a Tracer's Log gets.
+type LogFilter uint8
+
+// The filters. LogKept are those of which spans or a Record are kept.
+const (
+	LogAll LogFilter = iota
+	LogFailed
+	LogKept
+)
+
+// logs reports whether a call that ends is for Log.
+func (t *Tracer) logs(failed, kept bool) bool {
+	if t.Log == nil {
+		return false
+	}
+	switch t.LogOnly {
+	case LogFailed:
+		return failed
+	case LogKept:
+		return kept
+	}
+	return true
+}
+
+// bytesMoved are those of a connection.
+type bytesMoved struct{ sent, received int64 }
+
+var entries = sync.Pool{New: func() any { return new(Entry) }}
+
+// tell makes the call's Entry for those who look, if anybody does. moved is
+// nil but for a connection.
+func (c *Call) tell(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64, moved *bytesMoved) {
+	tap := c.tracer.Tap.Load()
+	log := c.tracer.logs(failed(status, e), c.keep < kinds || c.span != nil)
+	if tap == nil && !log {
+		return
+	}
+	out := entries.Get().(*Entry)
+	*out = c.entry(now, status, e, parts)
+	if moved != nil {
+		out.TCP, out.Sent, out.Received = true, moved.sent, moved.received
+	}
+	if tap != nil {
+		tap.End(out)
+	}
+	if log {
+		c.tracer.Log(out)
+	}
+	*out = Entry{}
+	entries.Put(out)
+}
+
+// failed reports whether the service could not serve a call, or the sidecar
+// answered in its place; who went away has not failed.
+func failed(status int, e stats.ErrorType) bool {
+	return e != stats.ErrNone && e != stats.ErrClientClosed || failure(status)
+}
+
 // entry says what there is to say of a call that ends.
 func (c *Call) entry(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) Entry {
 	out := Entry{
 		Time: c.tracer.time(c.Start), Took: time.Duration(now - c.Start),
 		Service: c.Route.Service.Name(), Route: c.Route.Name, Inbound: c.Route.Server,
-		Status: status, Error: e, Failed: e != stats.ErrNone && e != stats.ErrClientClosed || failure(status),
+		Status: status, Error: e, Failed: failed(status, e),
 		Refusal: c.refusal.Detail, Attempts: c.attempts, Context: c.Context, Headers: c.headers,
+	}
+	if c.span != nil {
+		out.Context = c.span.call // not that of its newest attempt
 	}
 	if c.keep < kinds {
 		out.Kept = c.keep.String()

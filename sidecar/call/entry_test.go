@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
 )
 
 // tapped puts a tap in that keeps what it is told.
@@ -70,5 +71,28 @@ func TestTapSeesConnections(t *testing.T) {
 	c.EndConnection(3, stats.ErrNone, 10, 20)
 	if e := (*got)[0]; !e.TCP || e.Sent != 10 || e.Received != 20 || e.Failed || e.Endpoint != "10.0.0.1:80" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A log gets what its filter lets through, and the span that says most of it.
+func TestLog(t *testing.T) {
+	for filter, want := range map[LogFilter]int{LogAll: 3, LogFailed: 1, LogKept: 2} {
+		f := setUp(t, policy, 1, "10.0.0.1:80") // whatever begins a trace is sampled
+		var got []Entry
+		f.tracer.LogOnly, f.tracer.Log = filter, func(e *Entry) { got = append(got, *e) }
+		f.begin(t).End(2, 200, stats.ErrNone)
+		f.tracer.Sampler = tracing.NewSampler(0)
+		c := f.beginKept(t, Said{})
+		c.Pick(1)
+		c.Done(2, 503, stats.ErrNone, 1)
+		c.End(3, 503, stats.ErrNone)
+		f.tracer.Records = nil
+		f.begin(t).End(2, 200, stats.ErrNone)
+		if len(got) != want {
+			t.Errorf("filter %d: %d entries, want %d: %+v", filter, len(got), want, got)
+		}
+		if filter == LogAll && (got[0].Context != f.spans[0].Context || !got[1].Failed || got[1].Attempts != 1) {
+			t.Errorf("%+v, want the call of %v first", got, f.spans[0].Context)
+		}
 	}
 }
