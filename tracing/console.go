@@ -2,14 +2,18 @@ package tracing
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // console writes every span, and every export of metrics, as a line of JSON;
@@ -39,39 +43,62 @@ func (c *console) line(v any) error {
 	return json.NewEncoder(c.out).Encode(v)
 }
 
+// consoleSpans is an otlptrace.Client.
 type consoleSpans struct{ *console }
 
-func (c consoleSpans) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
-	for _, s := range spans {
-		l := consoleLine{
-			Trace: s.SpanContext().TraceID().String(),
-			Span:  s.SpanContext().SpanID().String(),
-			Kind:  s.SpanKind().String(),
-			Name:  s.Name(),
-			Start: s.StartTime(),
-			Ms:    float64(s.EndTime().Sub(s.StartTime())) / float64(time.Millisecond),
-			Error: s.Status().Description,
-		}
-		if parent := s.Parent(); parent.IsValid() {
-			l.Parent = parent.SpanID().String()
-		}
-		if code := s.Status().Code; code != 0 {
-			l.Status = code.String()
-		}
-		for _, kv := range s.Attributes() {
-			if l.Attributes == nil {
-				l.Attributes = map[string]any{}
-			}
-			l.Attributes[string(kv.Key)] = kv.Value.AsInterface()
-		}
-		if err := c.line(l); err != nil {
+func (consoleSpans) Start(context.Context) error { return nil }
+func (consoleSpans) Stop(context.Context) error  { return nil }
+
+func (c consoleSpans) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpans) error {
+	for _, rs := range batch {
+		b, err := proto.Marshal(rs)
+		if err != nil {
 			return err
+		}
+		all := &tracepb.ResourceSpans{} // with the spans as such, and not as bytes
+		if err := proto.Unmarshal(b, all); err != nil {
+			return err
+		}
+		for _, ss := range all.ScopeSpans {
+			for _, s := range ss.Spans {
+				if err := c.line(consoleLineOf(s)); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
 }
 
-func (consoleSpans) Shutdown(context.Context) error { return nil }
+func consoleLineOf(s *tracepb.Span) consoleLine {
+	l := consoleLine{
+		Trace: hex.EncodeToString(s.TraceId), Span: hex.EncodeToString(s.SpanId), Parent: hex.EncodeToString(s.ParentSpanId),
+		Kind: strings.ToLower(strings.TrimPrefix(s.Kind.String(), "SPAN_KIND_")), Name: s.Name,
+		Start: time.Unix(0, int64(s.StartTimeUnixNano)), Ms: float64(s.EndTimeUnixNano-s.StartTimeUnixNano) / 1e6,
+		Error: s.Status.GetMessage(),
+	}
+	if s.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR {
+		l.Status = "Error"
+	}
+	for _, kv := range s.Attributes {
+		if l.Attributes == nil {
+			l.Attributes = map[string]any{}
+		}
+		switch v := kv.Value.GetValue().(type) {
+		case *commonpb.AnyValue_StringValue:
+			l.Attributes[kv.Key] = v.StringValue
+		case *commonpb.AnyValue_IntValue:
+			l.Attributes[kv.Key] = v.IntValue
+		case *commonpb.AnyValue_DoubleValue:
+			l.Attributes[kv.Key] = v.DoubleValue
+		case *commonpb.AnyValue_BoolValue:
+			l.Attributes[kv.Key] = v.BoolValue
+		default:
+			l.Attributes[kv.Key] = kv.Value.String()
+		}
+	}
+	return l
+}
 
 type consoleMetrics struct{ *console }
 

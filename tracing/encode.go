@@ -3,6 +3,8 @@ package tracing
 import (
 	"encoding/binary"
 	"math"
+	"strings"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -140,7 +142,12 @@ const (
 	wireFixed32 = 5
 )
 
+// appendText appends a string; what is no UTF-8, such as a path may have, would
+// make the whole batch unreadable, and is replaced.
 func appendText(b []byte, field byte, s string) []byte {
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
 	if n := len(s); n < 1<<7 {
 		b = append(b, field<<3|wireBytes, byte(n))
 	} else {

@@ -34,7 +34,7 @@ func decode(t testing.TB, b []byte) []*tracepb.Span {
 func TestEncode(t *testing.T) {
 	long := strings.Repeat("x", 70_000)
 	s := spanOf(attribute.String("s", long), attribute.Int("i", -7), attribute.Float64("f", 1.5), attribute.Bool("b", true),
-		attribute.StringSlice("l", []string{"p", "q"}), attribute.String("", ""))
+		attribute.StringSlice("l", []string{"p", "q"}), attribute.String("", ""), attribute.String("u", "a\xffb"))
 	b := appendSpan(appendSpan(nil, s), &Span{Context: s.Context, Name: "root", Kind: KindServer})
 	spans := decode(t, b)
 	if len(spans) != 2 {
@@ -54,6 +54,7 @@ func TestEncode(t *testing.T) {
 			{Key: "b", Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_BoolValue{BoolValue: true}}},
 			{Key: "l", Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_ArrayValue{ArrayValue: &commonpb.ArrayValue{Values: []*commonpb.AnyValue{text("p"), text("q")}}}}},
 			{Key: "", Value: text("")},
+			{Key: "u", Value: text("a\uFFFDb")},
 		},
 		Events: []*tracepb.Span_Event{{Name: "retry", TimeUnixNano: 2e9 + 5, Attributes: []*commonpb.KeyValue{{Key: "why", Value: text("503")}}}},
 		Status: &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: "no answer"},
@@ -79,4 +80,46 @@ func BenchmarkEncode(b *testing.B) {
 		buf = appendSpan(buf[:0], s)
 	}
 	b.ReportMetric(float64(len(buf)), "B/span")
+}
+
+// However many spans there are, so many a second go, and those of one trace
+// alike, also from a sidecar that has more to thin out.
+func TestThinner(t *testing.T) {
+	var few, many thinner
+	went := map[byte]int{}
+	const seconds, rate = 20, 10_000
+	var lastFew, lastMany int
+	for s := range seconds {
+		lastFew, lastMany = 0, 0
+		for i := range rate {
+			trace := [16]byte{15: byte(i), 14: byte(i >> 8), 13: byte(s)}
+			now := int64(s+1)*1e9 + int64(i)*1e5
+			m := many.pass(trace, now)
+			if m {
+				lastMany++
+			}
+			if i%10 == 0 {
+				f := few.pass(trace, now)
+				if f {
+					lastFew++
+				}
+				if m && !f && s > 5 {
+					went[1]++
+				}
+			}
+		}
+	}
+	if lastFew < thinRate/8 || lastFew > 2*thinRate || lastMany < thinRate/8 || lastMany > 2*thinRate {
+		t.Errorf("%d of %d and %d of %d went in the last second", lastFew, rate/10, lastMany, rate)
+	}
+	if went[1] > 0 {
+		t.Errorf("%d traces are kept where more is thinned out, and not where less is", went[1])
+	}
+	now := int64(seconds+100) * 1e9
+	for i := range 30 {
+		many.pass([16]byte{15: 1}, now+int64(i)*1e9)
+	}
+	if !many.pass([16]byte{15: 1}, now+40e9) {
+		t.Error("when there is little again, not all goes")
+	}
 }

@@ -9,44 +9,43 @@ import (
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/metric"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// newSpanExporter makes the exporter for an OTLP backend, without dialling,
-// and the function that frees its connections.
-func newSpanExporter(ctx context.Context, o otlp) (sdktrace.SpanExporter, func(), error) {
+// newSpanClient makes the client of an OTLP backend, without dialling, and the
+// function that frees its connections.
+func newSpanClient(o otlp) (otlptrace.Client, func(), error) {
 	if o.protocol == protocolGRPC {
 		conn, err := o.dial()
 		if err != nil {
 			return nil, nil, err
 		}
-		exporter, err := otlptracegrpc.New(ctx,
+		return otlptracegrpc.NewClient(
 			otlptracegrpc.WithGRPCConn(conn),
 			otlptracegrpc.WithHeaders(o.headers),
-			otlptracegrpc.WithTimeout(o.timeout))
-		return exporter, func() { conn.Close() }, err
+			otlptracegrpc.WithTimeout(o.timeout)), func() { conn.Close() }, nil
 	}
 	compression := otlptracehttp.NoCompression
 	if o.gzip {
 		compression = otlptracehttp.GzipCompression
 	}
 	client, free := o.httpClient()
-	exporter, err := otlptracehttp.New(ctx,
+	return otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(o.endpoint.String()),
 		otlptracehttp.WithHTTPClient(client),
 		otlptracehttp.WithHeaders(o.headers),
 		otlptracehttp.WithTimeout(o.timeout),
-		otlptracehttp.WithCompression(compression))
-	return exporter, free, err
+		otlptracehttp.WithCompression(compression)), free, nil
 }
 
-// newMetricExporter is newSpanExporter for metrics.
+// newMetricExporter makes the exporter for an OTLP backend, without dialling,
+// and the function that frees its connections.
 func newMetricExporter(ctx context.Context, o otlp) (metric.Exporter, func(), error) {
 	if o.protocol == protocolGRPC {
 		conn, err := o.dial()

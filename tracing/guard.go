@@ -8,7 +8,6 @@ import (
 
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
 // quiet is the least time between two complaints about one exporter.
@@ -44,32 +43,6 @@ func (g *guard) note(err error) {
 		g.logged = now
 		g.log.Warn("telemetry export failed", "what", g.what, "failed_exports", g.failing, "err", err)
 	}
-}
-
-// guardedSpans counts what becomes of the spans.
-type guardedSpans struct {
-	sdktrace.SpanExporter
-	*guard
-	counts *counts
-
-	base  context.Context // done: exports end at once
-	abort context.CancelFunc
-}
-
-func newGuardedSpans(e sdktrace.SpanExporter, g *guard, counts *counts) *guardedSpans {
-	base, abort := context.WithCancel(context.Background())
-	return &guardedSpans{SpanExporter: e, guard: g, counts: counts, base: base, abort: abort}
-}
-
-// ExportSpans never fails, as the SDK sees it.
-func (g *guardedSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(g.base, cancel)()
-	err := g.SpanExporter.ExportSpans(ctx, spans)
-	g.counts.done(len(spans), err)
-	g.note(err)
-	return nil
 }
 
 type guardedMetrics struct {

@@ -58,16 +58,13 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 	if s.disabled {
 		return nil // whoever turns the SDK off wants no traces begun
 	}
-	spans, err := otlptracegrpc.New(ctx,
+	spans := otlptracegrpc.NewClient(
 		otlptracegrpc.WithGRPCConn(conn),
 		otlptracegrpc.WithHeaders(nil),
 		otlptracegrpc.WithTimeout(meshdTimeout),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
-	if err != nil {
-		return fmt.Errorf("tracing: spans to meshd: %w", err)
-	}
-	t.startQueue(&spanQueue{name: "meshd", resource: res}, spans, newGuard(o.Logger, "spans to meshd"), meshdBatch, func() {})
-	return nil
+	q := &spanQueue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}}
+	return t.startQueue(q, res, spans, func() {})
 }
 
 // dialMeshd makes a connection that does not go through an HTTP proxy, and

@@ -125,7 +125,7 @@ func TestBadMeshd(t *testing.T) {
 			const emitted = 10_000
 			begun := time.Now()
 			for range emitted {
-				telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, 1), Name: "GET"})
+				telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, 1), Name: "GET", Kept: true})
 				if n := telemetry.Counts("meshd").Pending; n > int64(meshdBatch.queue) {
 					t.Fatalf("%d spans wait", n)
 				}

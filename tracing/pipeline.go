@@ -5,27 +5,63 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 func (t *Telemetry) startTraces(ctx context.Context, s settings, o Options, out *console) error {
-	var exporter sdktrace.SpanExporter
-	free := func() {}
+	q := &spanQueue{name: "otel", limits: s.batch, guard: newGuard(o.Logger, "traces")}
 	switch s.traces {
 	case exporterNone:
 		return nil
 	case exporterConsole:
-		exporter = consoleSpans{out}
-	default:
-		var err error
-		if exporter, free, err = newSpanExporter(ctx, s.tracesOTLP); err != nil {
-			return fmt.Errorf("tracing: traces: %w", err)
-		}
+		return t.startQueue(q, t.resource, consoleSpans{out}, func() {})
 	}
-	t.startQueue(&spanQueue{name: "otel", resource: t.resource}, exporter, newGuard(o.Logger, "traces"), s.batch, free)
+	client, free, err := newSpanClient(s.tracesOTLP)
+	if err != nil {
+		return fmt.Errorf("tracing: traces: %w", err)
+	}
+	return t.startQueue(q, t.resource, client, free)
+}
+
+// startQueue starts a queue before a backend; free closes that's connections.
+func (t *Telemetry) startQueue(q *spanQueue, res *resource.Resource, client otlptrace.Client, free func()) error {
+	// It only makes ready: nothing is dialled.
+	if err := client.Start(context.Background()); err != nil {
+		free()
+		return fmt.Errorf("tracing: %s: %w", q.guard.what, err)
+	}
+	q.resource, q.schema, q.scope = protoResource(res), res.SchemaURL(), &commonpb.InstrumentationScope{Name: t.scope.Name, Version: t.scope.Version}
+	q.upload = client.UploadTraces
+	q.start()
+	t.queues = append(t.queues, q)
+	t.stop = append(t.stop, func(ctx context.Context) error {
+		err := q.close(ctx)
+		ended, cancel := context.WithCancel(context.Background())
+		cancel() // nothing is on its way any more
+		_ = client.Stop(ended)
+		free()
+		return err
+	})
 	return nil
+}
+
+// protoResource is a resource as OTLP has it.
+func protoResource(res *resource.Resource) *resourcepb.Resource {
+	var b []byte
+	for it := res.Iter(); it.Next(); {
+		kv := it.Attribute()
+		b = appendAttribute(b, 1, &kv)
+	}
+	out := &resourcepb.Resource{}
+	if err := proto.Unmarshal(b, out); err != nil {
+		panic("tracing: a resource that cannot be encoded: " + err.Error()) // not of any input: appendText mends text
+	}
+	return out
 }
 
 func (t *Telemetry) startMetrics(ctx context.Context, s settings, o Options, out *console) error {

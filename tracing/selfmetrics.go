@@ -16,6 +16,7 @@ import (
 type counts struct {
 	pending                   atomic.Int64
 	exported, failed, dropped atomic.Uint64
+	thinned                   atomic.Uint64
 }
 
 // Counts says what became of what was handed over for one exporter so far.
@@ -24,10 +25,11 @@ type Counts struct {
 	Exported uint64 `json:"exported"` // the backend has them
 	Failed   uint64 `json:"failed"`   // the backend refused or did not answer
 	Dropped  uint64 `json:"dropped"`  // too many waited, or after Shutdown
+	Thinned  uint64 `json:"thinned"`  // sampled ones that meshd has no use for, since there are so many
 }
 
 func (c *counts) read() Counts {
-	return Counts{Pending: c.pending.Load(), Exported: c.exported.Load(), Failed: c.failed.Load(), Dropped: c.dropped.Load()}
+	return Counts{Pending: c.pending.Load(), Exported: c.exported.Load(), Failed: c.failed.Load(), Dropped: c.dropped.Load(), Thinned: c.thinned.Load()}
 }
 
 // done counts n whose export has ended.

@@ -129,20 +129,23 @@ func (t *Telemetry) Tracing() bool { return len(t.queues) > 0 }
 // Sampler is the one that OTEL_TRACES_SAMPLER asks for.
 func (t *Telemetry) Sampler() *Sampler { return t.sampler }
 
-// Emit hands a finished span over for export, in the background. It keeps the
-// span's slices. It never blocks: if too many wait for an exporter, the span is
+// Emit hands a finished span over for export, in the background. The span's
+// slices are the caller's again when it returns. It never blocks: if too many wait for an exporter, the span is
 // dropped there and counted. A span that is not sampled is ignored.
 func (t *Telemetry) Emit(s Span) {
 	if len(t.queues) == 0 || !s.Context.Sampled() || !s.Context.Valid() {
 		return
 	}
-	kept := new(Span) // s itself stays on the stack of those not sampled
-	*kept = s
-	stopped := t.stopped.Load()
+	b := encoded.Get().(*[]byte)
+	*b = appendSpan((*b)[:0], &s)
 	for _, q := range t.queues {
-		q.add(kept, stopped)
+		q.add(*b, &s)
 	}
+	encoded.Put(b)
 }
+
+// encoded has buffers for one span.
+var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // Shutdown exports what waits, as far as ctx allows, and ends all goroutines.
 // Spans emitted from then on are dropped.

@@ -247,13 +247,13 @@ func TestDeadBackend(t *testing.T) {
 	})
 	const emitted = 10_000
 	for range emitted {
-		telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, -1), Name: "x"})
+		telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, -1), Name: "x", Kept: true})
 	}
 	if err := shutdown(t, telemetry); err != nil {
 		t.Error(err)
 	}
 	otel, meshd := telemetry.Counts("otel"), telemetry.Counts("meshd")
-	telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, -1)})
+	telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, -1), Kept: true})
 	for exporter, got := range map[string]Counts{"otel": otel, "meshd": meshd} {
 		if got.Dropped+got.Failed != emitted || got.Pending != 0 || got.Exported != 0 {
 			t.Errorf("%s: counts %+v", exporter, got)
