@@ -109,9 +109,6 @@ func (c *Call) Done(now int64, status int, errType stats.ErrorType, latency int6
 			ep.Failures.Add(1)
 		}
 	}
-	if c.span != nil {
-		c.span.attemptDone(c)
-	}
 }
 
 // Answered says that the head of the attempt's answer is there: from now on the
@@ -171,9 +168,6 @@ func (c *Call) Cancel(now int64) {
 	c.log.end(c, now, 0, stats.ErrNone)
 	c.ep.Load.Cancel()
 	c.ep.Breaker.Cancel(c.ticket)
-	if c.span != nil {
-		c.span.attemptDone(c)
-	}
 }
 
 // failure reports whether a status counts against the endpoint: it could not

@@ -121,7 +121,7 @@ func (c *Call) start(t *Tracer, r *Route, parent tracing.SpanContext, hasParent 
 		c.begun = true
 	}
 	if c.Context.Sampled() && !t.Off {
-		c.span = &record{call: c.Context, parent: parent}
+		c.span = newRecord(c.Context, parent)
 	}
 }
 
@@ -284,6 +284,9 @@ func (c *Call) release(ok bool) {
 			}
 			h.letGo(n)
 		}
+	}
+	if c.span != nil {
+		c.span.free()
 	}
 	c.view, c.cluster, c.Route, c.span, c.owner, c.headers = nil, nil, nil, nil, nil, nil
 	clear(c.tried[:c.attempts])

@@ -2,6 +2,7 @@ package call
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,7 +62,10 @@ func setUp(t *testing.T, cfg resource.Cluster, ratio float64, addrs ...string) *
 		},
 		Service: svc, Stats: svc.Route("r"), Host: "checkout", Port: 80, Clusters: []*Cluster{f.cluster},
 	}
-	f.tracer = &Tracer{Sampler: tracing.NewSampler(ratio), Emit: func(s tracing.Span) { f.spans = append(f.spans, s) }}
+	f.tracer = &Tracer{Sampler: tracing.NewSampler(ratio), Emit: func(s tracing.Span) {
+		s.Attributes, s.Events = slices.Clone(s.Attributes), slices.Clone(s.Events) // they are used again
+		f.spans = append(f.spans, s)
+	}}
 	return f
 }
 

@@ -38,9 +38,6 @@ func (c *Call) Connected(now int64) {
 	c.picked, c.open = false, true
 	c.ep.Load.Observe(now, time.Duration(now-c.began), false)
 	c.log.end(c, now, 0, stats.ErrNone)
-	if c.span != nil {
-		c.span.attemptDone(c)
-	}
 }
 
 // Judge tells the breaker what an open connection says of its endpoint. Only
@@ -87,6 +84,7 @@ func (c *Call) EndConnection(now int64, errType stats.ErrorType, sent, received 
 }
 
 func (r *record) endConnection(c *Call, now int64, e stats.ErrorType, sent, received int64) {
+	r.attemptSpans(c)
 	kind := tracing.KindClient
 	attrs := append(r.common(c), tracing.MeshSent.Int64(sent), tracing.MeshReceived.Int64(received))
 	if c.Route.Server {

@@ -24,6 +24,9 @@ const (
 
 var keptNames = [kinds]string{"error", "slow", "sampled", "joined"}
 
+// forcing reports whether the call is kept for what became of it.
+func (k keeping) forcing() bool { return k < kinds && k != keptSampled }
+
 func (k keeping) String() string { return keptNames[k] }
 
 // worth reports whether the call is kept.
@@ -131,7 +134,9 @@ func (c *Call) remember(now int64, status int, e stats.ErrorType, parts *[stats.
 // attempts have been, and the call is a new span above them.
 func (c *Call) late(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
 	s := c.owner.Subject()
-	r := &record{call: sampled(c.Context), parent: c.parent, rpc: s.RPC, version: s.Version}
+	r := newRecord(sampled(c.Context), c.parent)
+	defer r.free()
+	r.rpc, r.version = s.RPC, s.Version
 	r.describe([]byte(s.Method), []byte(s.Path), []byte(s.Peer), nil)
 	if !c.Route.Server {
 		r.call.SpanID = tracing.NewSpanID()
@@ -140,9 +145,6 @@ func (c *Call) late(now int64, status int, e stats.ErrorType, parts *[stats.Part
 			if t.again {
 				r.events = append(r.events, retryEvent(c.tracer.time(t.began), t.reason))
 			}
-			context := r.call
-			context.SpanID = t.span
-			r.attemptSpan(c, n, context)
 		}
 	}
 	r.end(c, now, status, e, parts)

@@ -1,11 +1,9 @@
 package call
 
 import (
-	"net"
-	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -17,7 +15,9 @@ import (
 )
 
 // A record gathers the spans of a sampled call: one for the call, and on the
-// client's side one child an attempt. It exists only while the call is sampled.
+// client's side one child an attempt. It exists only while the call is sampled,
+// and is used again: with all calls sampled, what it holds would otherwise be
+// most of the garbage that there is.
 type record struct {
 	call       tracing.SpanContext
 	parent     tracing.SpanContext
@@ -29,19 +29,33 @@ type record struct {
 	rpc        bool   // it is gRPC
 	tcp        bool   // it is a connection: connection.go
 	traceState string
+	full       string // url.full, once it has been made
 	events     []tracing.Event
+	attributes []attribute.KeyValue // of the span that is being made
+}
+
+var records = sync.Pool{New: func() any { return &record{attributes: make([]attribute.KeyValue, 0, 32)} }}
+
+func newRecord(call, parent tracing.SpanContext) *record {
+	r := records.Get().(*record)
+	*r = record{call: call, parent: parent, events: r.events[:0], attributes: r.attributes[:0]}
+	return r
+}
+
+func (r *record) free() {
+	clear(r.events)
+	clear(r.attributes[:cap(r.attributes)])
+	records.Put(r)
 }
 
 // describe takes what only the protocol knows; the strings are copied.
 func (r *record) describe(method, path, peer, state []byte) {
-	r.method, r.peer, r.traceState = string(method), string(peer), string(state)
-	r.path = string(path)
-	for i := range len(r.path) {
-		if r.path[i] == '?' {
-			r.path, r.query = r.path[:i], r.path[i+1:]
-			break
-		}
-	}
+	// One string for all that has to be copied.
+	var b [512]byte
+	all := string(append(append(append(append(b[:0], method...), path...), peer...), state...))
+	cut := func(n int) (s string) { s, all = all[:n], all[n:]; return s }
+	r.method, r.path, r.peer, r.traceState = cut(len(method)), cut(len(path)), cut(len(peer)), cut(len(state))
+	r.path, r.query, _ = strings.Cut(r.path, "?")
 }
 
 // attempt begins the span of an attempt and returns its context.
@@ -53,17 +67,21 @@ func (r *record) attempt(c *Call) {
 	c.Context = c.attempt.context
 }
 
-// attemptDone ends the span of an attempt.
-func (r *record) attemptDone(c *Call) {
-	if !c.Route.Server {
-		r.attemptSpan(c, c.nth, c.attempt.context)
+// attemptSpans emits the spans of the attempts, when the call has ended.
+func (r *record) attemptSpans(c *Call) {
+	if c.Route.Server {
+		return
+	}
+	for n := range c.attempts {
+		r.attemptSpan(c, n)
 	}
 }
 
-// attemptSpan emits the span of the nth attempt, which has ended.
-func (r *record) attemptSpan(c *Call, n int, context tracing.SpanContext) {
+func (r *record) attemptSpan(c *Call, n int) {
 	t := c.log.try(n)
-	attrs := append(r.common(c), peerAttributes(t.ep)...)
+	context := r.call
+	context.SpanID = t.span
+	attrs := peerAttributes(r.common(c), t.ep)
 	if t.ep.ID != "" {
 		attrs = append(attrs, tracing.MeshEndpointID.String(t.ep.ID))
 	}
@@ -81,8 +99,8 @@ func (r *record) attemptSpan(c *Call, n int, context tracing.SpanContext) {
 	attrs, failed := outcome(attrs, t.status, t.err, false)
 	c.tracer.Emit(tracing.Span{
 		Context: context, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
-		Name: r.name(c.Route), Attributes: attrs, Failed: failed,
-		Start: c.tracer.time(t.began), End: c.tracer.time(t.ended),
+		Name: r.name(c.Route), Attributes: attrs, Failed: failed, Kept: c.keep.forcing(),
+		Start: c.tracer.time(t.began), End: c.tracer.time(max(t.ended, t.began)),
 	})
 }
 
@@ -97,8 +115,9 @@ func retryEvent(at time.Time, reason stats.RetryReason) tracing.Event {
 	}
 }
 
-// end ends the span of the call.
+// end emits the spans of the call.
 func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
+	r.attemptSpans(c)
 	kind := tracing.KindClient
 	if c.Route.Server {
 		kind = tracing.KindServer
@@ -122,7 +141,7 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
 		Kind: kind, Name: r.name(c.Route), Attributes: attrs,
-		Events: r.events, Failed: failed,
+		Events: r.events, Failed: failed, Kept: c.keep.forcing(),
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
 }
@@ -163,8 +182,7 @@ func (r *record) name(to *Route) string {
 
 // common are the attributes that the call's span and its attempts' share.
 func (r *record) common(c *Call) []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, 14)
-	attrs = append(attrs,
+	attrs := append(r.attributes[:0],
 		tracing.ServerAddress.String(c.Route.Host),
 		tracing.MeshService.String(c.Route.Service.Name()))
 	if c.Route.Port != 0 {
@@ -190,31 +208,41 @@ func (r *record) common(c *Call) []attribute.KeyValue {
 // url adds what was asked for, as the conventions have it: whole on a client's
 // span, in parts on a server's.
 func (r *record) url(attrs []attribute.KeyValue, to *Route) []attribute.KeyValue {
-	query := redact(r.query)
 	if to.Server {
 		attrs = append(attrs, tracing.URLScheme.String("http"), tracing.URLPath.String(r.path))
-		if query != "" {
+		if query := redact(r.query); query != "" {
 			attrs = append(attrs, tracing.URLQuery.String(query))
 		}
 		return attrs
 	}
-	u := url.URL{Scheme: "http", Host: to.Host}
-	if to.Port != 0 {
-		u.Host = net.JoinHostPort(to.Host, strconv.Itoa(to.Port))
+	if r.full == "" {
+		var b [512]byte
+		full := append(b[:0], "http://"...)
+		if strings.Contains(to.Host, ":") {
+			full = append(append(append(full, '['), to.Host...), ']')
+		} else {
+			full = append(full, to.Host...)
+		}
+		if to.Port != 0 {
+			full = strconv.AppendInt(append(full, ':'), int64(to.Port), 10)
+		}
+		if r.path != "*" { // OPTIONS of the whole server
+			full = append(full, r.path...)
+		}
+		if query := redact(r.query); query != "" {
+			full = append(append(full, '?'), query...)
+		}
+		r.full = string(full)
 	}
-	full := u.String()
-	if r.path != "*" { // OPTIONS of the whole server
-		full += r.path
-	}
-	if query != "" {
-		full += "?" + query
-	}
-	return append(attrs, tracing.URLFull.String(full))
+	return append(attrs, tracing.URLFull.String(r.full))
 }
 
 // redact hides the values of the parameters of a query that the conventions
 // name as credentials.
 func redact(query string) string {
+	if query == "" {
+		return ""
+	}
 	secret := [...]string{"AWSAccessKeyId=", "Signature=", "sig=", "X-Goog-Signature="}
 	var out strings.Builder
 	for i, pair := range strings.Split(query, "&") {
@@ -231,12 +259,13 @@ func redact(query string) string {
 	return out.String()
 }
 
-func peerAttributes(ep *endpoint.Endpoint) []attribute.KeyValue {
-	host, port := ep.Addr.Addr(), int(ep.Addr.Port())
-	if host == (netip.Addr{}) {
-		return []attribute.KeyValue{tracing.NetworkPeerAddress.String(ep.Address)}
+func peerAttributes(attrs []attribute.KeyValue, ep *endpoint.Endpoint) []attribute.KeyValue {
+	i := strings.LastIndexByte(ep.Address, ':')
+	if !ep.Addr.IsValid() || i < 0 {
+		return append(attrs, tracing.NetworkPeerAddress.String(ep.Address))
 	}
-	return []attribute.KeyValue{tracing.NetworkPeerAddress.String(host.String()), tracing.NetworkPeerPort.Int(port)}
+	host := strings.TrimSuffix(strings.TrimPrefix(ep.Address[:i], "["), "]")
+	return append(attrs, tracing.NetworkPeerAddress.String(host), tracing.NetworkPeerPort.Int(int(ep.Addr.Port())))
 }
 
 // outcome adds status and error.type, and says whether the span failed: from
