@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
@@ -21,6 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the goldens anew")
 
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // goldens have times of day
 	ctltest.Main()
 	goleak.VerifyTestMain(m)
 }

@@ -19,6 +19,10 @@ import (
 // whyTimeout bounds the wait for one sidecar.
 const whyTimeout = 2 * time.Second
 
+var errNoSidecar = errors.New("no sidecar can be reached: admin ports listen on loopback, of another machine or pod too; there, " +
+	"`kubectl port-forward POD 15000` or `ssh -L 15000:127.0.0.1:15000 HOST` and then --sidecar 127.0.0.1:15000, " +
+	"or `kubectl exec POD -- meshctl why ... --sidecar 127.0.0.1:15000`")
+
 func (a *App) whyCommand() *cobra.Command {
 	var out format
 	var lastError, sidecar string
@@ -89,9 +93,7 @@ func (a *App) why(ctx context.Context, sidecar string, query url.Values) ([]api.
 		fmt.Fprintf(a.Err, "%d of %d sidecars could not be asked: %s\n", len(failed), len(addrs), listed(failed))
 	}
 	if len(failed) == len(addrs) {
-		return nil, fmt.Errorf("no sidecar can be reached: admin ports listen on loopback, of another machine or pod too; there, " +
-			"`kubectl port-forward POD 15000` or `ssh -L 15000:127.0.0.1:15000 HOST` and then --sidecar 127.0.0.1:15000, " +
-			"or `kubectl exec POD -- meshctl why ... --sidecar 127.0.0.1:15000`")
+		return nil, errNoSidecar
 	}
 	if len(records) == 0 {
 		if s := query.Get("service"); s != "" {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -78,22 +77,14 @@ type CallCandidate struct {
 // Why asks the sidecar whose admin port is at addr for records; query has
 // trace, service, kept and limit.
 func Why(ctx context.Context, addr string, query url.Values) ([]CallRecord, error) {
-	transport := &http.Transport{DisableKeepAlives: true} // and no proxy: it is no service of the mesh
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/why?"+query.Encode(), nil)
+	res, err := askSidecar(ctx, http.MethodGet, addr, "/why", query)
 	if err != nil {
-		return nil, fmt.Errorf("sidecar %s: %w", addr, err)
-	}
-	res, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("sidecar %s: %w", addr, cause(err))
+		return nil, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("sidecar %s: %w", addr, err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("sidecar %s: %s: %s", addr, res.Status, strings.TrimSpace(string(body)))
 	}
 	var out []CallRecord
 	if err := json.Unmarshal(body, &out); err != nil {
