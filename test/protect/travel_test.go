@@ -4,23 +4,27 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/test/rig"
 )
 
 // A chain is web -> shop -> cart. The application of shop calls cart through
 // its sidecar and forwards traceparent, and nothing else of what it was told.
 type chain struct {
-	web  *caller
-	cart func(w http.ResponseWriter, r *http.Request)
+	web      *caller
+	cart     func(w http.ResponseWriter, r *http.Request)
+	sidecars map[string]*rig.Sidecar
 }
 
 func newChain(t *testing.T, version int, objects string) *chain {
 	m := rig.New(t)
-	ch := &chain{}
+	ch := &chain{sidecars: map[string]*rig.Sidecar{}}
 	if objects != "" {
 		m.Apply(objects)
 	}
@@ -38,13 +42,16 @@ func newChain(t *testing.T, version int, objects string) *chain {
 		}
 		defer res.Body.Close()
 		b, _ := io.ReadAll(res.Body)
-		w.WriteHeader(res.StatusCode)
+		if r.Header.Get("X-Whatever") == "" {
+			w.WriteHeader(res.StatusCode)
+		}
 		_, _ = w.Write(b)
 	})
-	m.Sidecar(t, rig.Spec{Service: "shop", App: rig.Serve(t, 0, shop), Outbound: out, Flags: tracing})
-	m.Sidecar(t, rig.Spec{Service: "cart", App: rig.Serve(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ch.cart(w, r) }))})
+	ch.sidecars["shop"] = m.Sidecar(t, rig.Spec{Service: "shop", App: rig.Serve(t, 0, shop), Outbound: out, Flags: tracing})
+	ch.sidecars["cart"] = m.Sidecar(t, rig.Spec{Service: "cart", App: rig.Serve(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ch.cart(w, r) }))})
 	m.AwaitReady("shop", "cart")
-	ch.web = newCaller(t, version, m.Sidecar(t, rig.Spec{Service: "web", Flags: tracing}))
+	ch.sidecars["web"] = m.Sidecar(t, rig.Spec{Service: "web", Flags: tracing})
+	ch.web = newCaller(t, version, ch.sidecars["web"])
 	return ch
 }
 
@@ -104,6 +111,48 @@ func TestOneTierRetries(t *testing.T) {
 		}
 		if n := seen.Load(); n != 3 {
 			t.Errorf("the last hop saw %d attempts, want 3", n)
+		}
+	})
+}
+
+// Of a call that nobody samples, and that fails deep down where an application
+// makes the best of it, the whole way is kept up to the first caller.
+func TestKeptAllTheWay(t *testing.T) {
+	both(t, func(t *testing.T, version int) {
+		ch := newChain(t, version, "")
+		fails := func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+		ch.cart = func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "well") }
+		ordinary := strings.Replace(parent, "0af7", "0af8", 1)
+		if a := ch.web.must("http://shop:8080/", ordinary); a.body != "well" || a.header.Get("Traceresponse") != "" {
+			t.Fatalf("%d %s, traceresponse %q", a.status, a.body, a.header.Get("Traceresponse"))
+		}
+		ch.cart = fails
+		a := ch.web.must("http://shop:8080/", parent, "x-whatever: 1")
+		if said := a.header.Get("Traceresponse"); a.status != 200 || !strings.HasPrefix(said, parent[len("traceparent: "):][:36]) || !strings.HasSuffix(said, "-01") {
+			t.Errorf("%d, traceresponse %q", a.status, said)
+		}
+		type record struct {
+			Kept    string
+			Inbound bool
+		}
+		for service, want := range map[string][]record{
+			"cart": {{"error", true}}, "shop": {{"error", false}, {"joined", true}}, "web": {{"joined", false}},
+		} {
+			process.Await(t, rig.Patience, func() error {
+				var got []record
+				if err := ch.sidecars[service].Get("/why?trace=0af7651916cd43dd8448eb211c80319c", &got); err != nil {
+					return err
+				}
+				slices.SortFunc(got, func(a, b record) int { return strings.Compare(a.Kept, b.Kept) })
+				if !slices.Equal(got, want) {
+					return fmt.Errorf("%s keeps %v, want %v", service, got, want)
+				}
+				return nil
+			})
+			var got []record
+			if err := ch.sidecars[service].Get("/why?trace=0af8651916cd43dd8448eb211c80319c", &got); err != nil || len(got) > 0 {
+				t.Errorf("%s keeps an ordinary call: %v, %v", service, got, err)
+			}
 		}
 	})
 }
