@@ -37,6 +37,7 @@ type instanceStatus struct {
 	Zone       string  `json:"zone"`
 	Admin      string  `json:"admin"`
 	PID        int     `json:"pid"`
+	Version    string  `json:"version,omitempty"` // of its sidecar
 	AgeSeconds float64 `json:"ageSeconds"`
 }
 
@@ -86,7 +87,7 @@ func (p *picture) services(now time.Time) []serviceStatus {
 		for _, in := range registered[k] {
 			st := instanceStatus{
 				ID: in.ID, Address: in.AddrPort().String(), Ready: in.Ready, Draining: in.Draining,
-				Region: in.Region, Zone: in.Zone, Admin: in.Admin, PID: in.PID,
+				Region: in.Region, Zone: in.Zone, Admin: in.Admin, PID: in.PID, Version: in.Version,
 			}
 			if !in.Since.IsZero() {
 				st.AgeSeconds = max(0, now.Sub(in.Since).Seconds())
