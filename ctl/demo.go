@@ -17,7 +17,7 @@ import (
 
 func (a *App) demoCommand() *cobra.Command {
 	cfg := demo.Config{Interval: time.Second}
-	var experiment, picture, logFile string
+	var experiment, picture, report, logFile string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the mesh on a small application under load",
@@ -26,13 +26,15 @@ each of its calls, all through sidecars; slow gets slower the more it is asked.
 Scale it, kill an instance, slow one down, and watch what latency does, here and
 on meshd's page. Everything runs on this machine and is gone afterwards.
 
-With --experiment it runs one of two experiments by itself, prints a table and
-writes a picture:
+With --experiment it runs one of three experiments by itself, prints a table and
+writes a picture and a page with all of it:
+  scale     what latency does while the load goes up and down and instances follow
   workers   how the number of workers in a service changes throughput and p99
   servers   how calls spread as servers are added under load`,
 		Example: `  meshctl demo
   meshctl demo --rate 400 --duration 30s
-  meshctl demo --experiment servers`,
+  meshctl demo --experiment scale
+  meshctl demo --experiment servers --report servers.html`,
 		Args: between(0, 0),
 		RunE: verb(func(cmd *cobra.Command, _ []string) error {
 			if err := checkDemo(cfg, experiment); err != nil {
@@ -47,8 +49,11 @@ writes a picture:
 				if picture == "" {
 					picture = "experiment-" + experiment + ".svg"
 				}
+				if report == "" {
+					report = "experiment-" + experiment + ".html"
+				}
 				return demo.Experiment(cmd.Context(), demo.ExperimentConfig{
-					Setup: cfg.Setup, Name: experiment, Picture: picture, Step: cfg.Duration,
+					Setup: cfg.Setup, Name: experiment, Picture: picture, Report: report, Step: cfg.Duration,
 					Rate: explicit(cmd, "rate", cfg.Rate), Out: a.Out,
 				})
 			}
@@ -64,8 +69,9 @@ writes a picture:
 	f.IntVar(&cfg.Replicas, "replicas", 2, "instances of each service at the start")
 	f.DurationVar(&cfg.Duration, "duration", 0, "end by itself after this long; of an experiment: each step's length")
 	f.DurationVar(&cfg.Interval, "interval", cfg.Interval, "between two looks")
-	f.StringVar(&experiment, "experiment", "", "run an experiment instead: workers or servers")
+	f.StringVar(&experiment, "experiment", "", "run an experiment instead: scale, servers or workers")
 	f.StringVar(&picture, "picture", "", "where the experiment's picture goes (default experiment-NAME.svg)")
+	f.StringVar(&report, "report", "", "where the experiment's page goes (default experiment-NAME.html)")
 	f.StringVar(&logFile, "log", "", "keep what all processes print in this file")
 	f.StringVar(&cfg.XDSAddr, "xds-addr", demo.DefaultXDSAddr, "meshd's xDS address; a free one if this is taken")
 	f.StringVar(&cfg.HTTPAddr, "http-addr", demo.DefaultHTTPAddr, "meshd's HTTP address; a free one if this is taken")
@@ -103,7 +109,7 @@ func checkDemo(cfg demo.Config, experiment string) error {
 			return nil
 		}
 	}
-	return usagef("--experiment %q: want %s", experiment, strings.Join(demo.Experiments(), " or "))
+	return usagef("--experiment %q: want %s", experiment, strings.Join(demo.Experiments(), ", "))
 }
 
 // setup finds the programs and where their output goes.

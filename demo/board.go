@@ -67,6 +67,18 @@ func (b *board) count(service string) int {
 	return b.readied[service]
 }
 
+// now is how many instances of service are ready.
+func (b *board) now(service string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for instance := range b.ready {
+		if serviceOf(instance) == service {
+			n++
+		}
+	}
+	return n
+}
+
 // awaitCount waits until count says n.
 func (b *board) awaitCount(ctx context.Context, service string, n int) error {
 	return b.until(ctx, service, func() bool { return b.readied[service] >= n })

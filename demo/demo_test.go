@@ -171,7 +171,7 @@ func TestExperiments(t *testing.T) {
 	for _, name := range Experiments() {
 		t.Run(name, func(t *testing.T) {
 			out := newOutput()
-			cfg := ExperimentConfig{Setup: setup(t), Name: name, Rate: 60, Step: 600 * time.Millisecond, Out: out, Picture: filepath.Join(t.TempDir(), "p.svg")}
+			cfg := ExperimentConfig{Setup: setup(t), Name: name, Rate: 60, Step: 600 * time.Millisecond, Out: out, Picture: filepath.Join(t.TempDir(), "p.svg"), Report: filepath.Join(t.TempDir(), "r.html")}
 			if err := Experiment(context.Background(), cfg); err != nil {
 				t.Fatal(err)
 			}

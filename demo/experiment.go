@@ -18,6 +18,7 @@ type ExperimentConfig struct {
 	Setup
 	Name    string        // one of Experiments
 	Picture string        // an SVG file
+	Report  string        // an HTML file with all pictures and the table; empty: none
 	Rate    float64       // calls a second; zero: what suits the experiment
 	Step    time.Duration // under load before the next value is tried; zero: 6 s
 	Out     io.Writer     // the table
@@ -26,7 +27,7 @@ type ExperimentConfig struct {
 // An experiment tries several values of one thing under load.
 type experiment struct {
 	rate float64
-	run  func(context.Context, ExperimentConfig, *rig) (chart.Figure, error)
+	run  func(context.Context, ExperimentConfig, *rig) (report, error)
 }
 
 const defaultStep = 6 * time.Second
@@ -37,14 +38,23 @@ func warmUp(step time.Duration) time.Duration { return step / 6 }
 
 func experiments() map[string]experiment {
 	return map[string]experiment{
-		"workers": {rate: 600, run: workers},
-		"servers": {rate: 170, run: servers},
+		"workers": {rate: 600, run: one(workers)},
+		"servers": {rate: 170, run: one(servers)},
+		"scale":   {rate: 700, run: ramp},
+	}
+}
+
+// one is an experiment with one picture.
+func one(run func(context.Context, ExperimentConfig, *rig) (chart.Figure, error)) func(context.Context, ExperimentConfig, *rig) (report, error) {
+	return func(ctx context.Context, cfg ExperimentConfig, r *rig) (report, error) {
+		f, err := run(ctx, cfg, r)
+		return report{figures: []chart.Figure{f}}, err
 	}
 }
 
 // Experiments names those there are.
 func Experiments() []string {
-	return []string{"servers", "workers"}
+	return []string{"scale", "servers", "workers"}
 }
 
 // calmPolicy keeps the mesh's protections out of an experiment that overloads
@@ -78,23 +88,36 @@ func Experiment(ctx context.Context, cfg ExperimentConfig) error {
 	if err != nil {
 		return err
 	}
-	figure, err := e.run(ctx, cfg, r)
+	var text bytes.Buffer
+	out := cfg.Out
+	cfg.Out = io.MultiWriter(out, &text)
+	left, err := e.run(ctx, cfg, r)
 	if err != nil {
 		return err
 	}
 	var svg bytes.Buffer
-	if err := figure.SVG(&svg, chart.Light()); err != nil {
+	if err := left.figures[0].SVG(&svg, chart.Light()); err != nil {
 		return fmt.Errorf("picture: %w", err)
 	}
 	if err := os.WriteFile(cfg.Picture, svg.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("picture: %w", err)
 	}
-	path, err := filepath.Abs(cfg.Picture)
-	if err != nil {
-		path = cfg.Picture
+	fmt.Fprintf(out, "\npicture: %s\n", absolute(cfg.Picture))
+	if cfg.Report == "" {
+		return nil
 	}
-	fmt.Fprintf(cfg.Out, "\npicture: %s\n", path)
+	if err := left.write(cfg.Report, cfg.Name, text.String()); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "report: %s\n", absolute(cfg.Report))
 	return nil
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // The experiments' load gives up soon on what is not answered: an overloaded

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"sync"
@@ -21,7 +22,7 @@ type Config struct {
 	Host   string // the Host header, if not URL's
 	Proxy  string // host:port of an HTTP proxy; empty: none, whatever the environment says
 	Header http.Header
-	Rate   float64 // requests a second
+	Rate   float64 // requests a second, to begin with
 	// Connections bounds the requests in flight, 64 if zero. Requests that
 	// are due meanwhile wait, Backlog of them at most (16 times Connections
 	// if zero); more are dropped and count as failed.
@@ -40,6 +41,7 @@ type Generator struct {
 	sent, ok, failed, dropped atomic.Int64
 	inFlight                  atomic.Int64
 	latency                   histogram
+	rate                      atomic.Uint64 // bits of a float64
 	mu                        sync.Mutex
 	causes                    map[string]int64
 }
@@ -68,7 +70,17 @@ func New(cfg Config) (*Generator, error) {
 	if cfg.Proxy != "" {
 		transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: cfg.Proxy})
 	}
-	return &Generator{cfg: cfg, transport: transport, causes: map[string]int64{}}, nil
+	g := &Generator{cfg: cfg, transport: transport, causes: map[string]int64{}}
+	g.SetRate(cfg.Rate)
+	return g, nil
+}
+
+// SetRate changes the rate from the next request on; what is not more than 0
+// changes nothing. It may be called from any goroutine.
+func (g *Generator) SetRate(perSecond float64) {
+	if perSecond > 0 && perSecond <= 1e6 {
+		g.rate.Store(math.Float64bits(perSecond))
+	}
 }
 
 // Run sends until the context or the duration ends, waits for the answers of
@@ -97,8 +109,7 @@ func (g *Generator) pace(ctx context.Context, due chan<- time.Time) {
 	start := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for n := 0; ; n++ {
-		after := time.Duration(float64(n) / g.cfg.Rate * float64(time.Second))
+	for after := time.Duration(0); ; after += time.Duration(float64(time.Second) / math.Float64frombits(g.rate.Load())) {
 		if g.cfg.Duration > 0 && after >= g.cfg.Duration {
 			return
 		}
