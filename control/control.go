@@ -97,9 +97,11 @@ func Run(ctx context.Context, cfg Config) error {
 	notice := reg.Notice()
 	divider.notice, divider.others = notice.Tell, notice.Others
 	work.Go(func() { divider.run(ctx, returning(reg)) })
+	xds := server.New(server.Config{Cache: resources, Hooks: members(reg), Logger: log, Settled: settled(ctx, reg)})
 	page, err := dashboard.New(dashboard.Config{
-		Store:  store,
-		Logger: log,
+		Store:   store,
+		Logger:  log,
+		Clients: func() []dashboard.Client { return listed(xds) },
 		Scale: func(namespace, name string, replicas int) error {
 			return asm.scale(ctx, service{namespace, name}, replicas)
 		},
@@ -112,7 +114,6 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 
-	xds := server.New(server.Config{Cache: resources, Hooks: members(reg), Logger: log, Settled: settled(ctx, reg)})
 	rpc := grpc.NewServer(server.Options()...)
 	xds.Register(rpc)
 	store.Register(rpc)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/meshd/meshd/dashboard"
 	"github.com/meshd/meshd/mesh"
 	"github.com/meshd/meshd/registry"
 	"github.com/meshd/meshd/xds/server"
@@ -49,6 +50,18 @@ func connected(s *server.Server) []clientStatus {
 			ID: c.ID, Service: c.Service, Namespace: c.Namespace,
 			ConnectedSeconds: time.Since(c.Connected).Seconds(),
 			Acked:            c.Acked, Nacked: c.Nacked, LastNack: c.LastNack,
+		})
+	}
+	return out
+}
+
+// listed is the same for the page.
+func listed(s *server.Server) []dashboard.Client {
+	var out []dashboard.Client
+	for _, c := range s.Clients() {
+		out = append(out, dashboard.Client{
+			ID: c.ID, Service: c.Service, Namespace: c.Namespace, Connected: c.Connected,
+			Acked: c.Acked, Nacked: c.Nacked, LastNack: c.LastNack,
 		})
 	}
 	return out

@@ -77,7 +77,7 @@ func worst(ms float64, d time.Duration) float64 {
 
 func (s series) figure(title, description string, panels ...chart.Panel) chart.Figure {
 	return chart.Figure{
-		Title: title, Description: description + fmt.Sprintf(" over the last %s", windowText(s.span)),
+		Title: title, Description: description + fmt.Sprintf(" over the last %s", textOf(s.span)),
 		X:      chart.Axis{Min: -s.span.Seconds(), Max: 0, Time: true, Format: chart.Ago},
 		Panels: panels,
 	}
@@ -187,4 +187,14 @@ func themeOf(dark bool) chart.Theme {
 		return chart.Dark()
 	}
 	return chart.Light()
+}
+
+// textOf is a window's length to people.
+func textOf(d time.Duration) string {
+	for _, w := range windows {
+		if w.Span == d {
+			return w.Text
+		}
+	}
+	return d.String()
 }

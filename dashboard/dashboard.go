@@ -1,14 +1,14 @@
 // Package dashboard is meshd's page: what every service looks like to its
-// callers, and what latency does as instances come and go. It is rendered on
-// the server and works without JavaScript; with it, numbers and pictures
-// follow meshd's clock, once a second.
+// callers, and what latency does as instances come and go, and why. It is
+// rendered on the server and works without JavaScript; with it, numbers and
+// pictures follow meshd's clock, once a second. All that a view shows is named
+// by its URL.
 package dashboard
 
 import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/meshd/meshd/telemetry"
@@ -19,37 +19,62 @@ type Config struct {
 	// Store has what there is to show. Its Run must be running for the page to
 	// be live.
 	Store *telemetry.Store
+	// Reader answers for the views; the Store does by default.
+	Reader telemetry.Reader
 	// Scale asks for that many instances of a service. Nil: the page has no
 	// buttons. An error is shown to the person as it is.
 	Scale func(namespace, name string, replicas int) error
 	// Replicas is the number of instances that was last asked for; ok is false
 	// where nobody has asked. Nil: the buttons go from the number there is.
 	Replicas func(namespace, name string) (n int, ok bool)
+	// Clients are those that are connected for their configuration, by ID. Nil:
+	// the view of it says that there are none.
+	Clients func() []Client
 	// MaxSubscribers bounds the event streams that are open at once; 64 by default.
 	MaxSubscribers int
 	// Logger takes failures that a person at the page cannot mend.
 	Logger *slog.Logger
 }
 
+// A Client is one xDS stream.
+type Client struct {
+	ID, Service, Namespace string
+	Connected              time.Time
+	Acked, Nacked          uint64 // responses that it took and rejected
+	LastNack               string // why, of the newest one; empty: it rejected none
+}
+
 // Dashboard is the handler. All its methods may be called from any goroutine.
 type Dashboard struct {
 	cfg    Config
 	mux    *http.ServeMux
+	pages  pageCache
 	charts chartCache
 	events events
 }
 
 // New makes the handler of
 //
-//	GET  /                                              the page
-//	GET  /charts/NAMESPACE/SERVICE/CHART.svg            its pictures
-//	POST /scale/NAMESPACE/SERVICE                       its buttons, if Config.Scale is set
+//	GET  /                                              all services
+//	GET  /services/NAMESPACE/SERVICE                    one as it scales
+//	GET  /services/NAMESPACE/SERVICE/instances          its instances
+//	GET  /map                                           who calls whom
+//	GET  /traces, /traces/ID                            kept calls
+//	GET  /config                                        who has which configuration
+//	GET  /charts/NAMESPACE/SERVICE/CHART.svg            pictures for elsewhere
+//	POST /scale/NAMESPACE/SERVICE                       the buttons, if Config.Scale is set
 //	GET  /api/v1/metrics, /api/v1/events                docs/reference/wire.md
 //
 // Event streams end when the Store's Run does or the client goes.
 func New(cfg Config) (*Dashboard, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("dashboard: Config.Store is nil: want the store that sidecars report to")
+	}
+	if cfg.Reader == nil {
+		var ok bool
+		if cfg.Reader, ok = any(cfg.Store).(telemetry.Reader); !ok {
+			cfg.Reader = interim{cfg.Store}
+		}
 	}
 	if cfg.MaxSubscribers <= 0 {
 		cfg.MaxSubscribers = 64
@@ -59,7 +84,17 @@ func New(cfg Config) (*Dashboard, error) {
 	}
 	d := &Dashboard{cfg: cfg, mux: http.NewServeMux()}
 	d.events.free = make(chan struct{}, cfg.MaxSubscribers)
-	d.mux.HandleFunc("GET /{$}", d.servePage)
+	for pattern, v := range map[string]view{
+		"/{$}":                                   {"services", d.services},
+		"/services/{namespace}/{name}":           {"service", d.service},
+		"/services/{namespace}/{name}/instances": {"instances", d.instances},
+		"/map":                                   {"map", d.callMap},
+		"/traces":                                {"traces", d.traces},
+		"/traces/{id}":                           {"trace", d.trace},
+		"/config":                                {"config", d.config},
+	} {
+		d.mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(w, r, v) })
+	}
 	d.mux.HandleFunc("GET /charts/{namespace}/{service}/{chart}", d.serveChart)
 	d.mux.HandleFunc("GET /api/v1/metrics", d.serveMetrics)
 	d.mux.HandleFunc("GET /api/v1/events", d.serveEvents)
@@ -79,27 +114,3 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "same-origin")
 	d.mux.ServeHTTP(w, r)
 }
-
-// windows are the stretches of time that the pictures can show.
-var windows = []struct {
-	Text string
-	Span time.Duration
-}{
-	{"2 min", 2 * time.Minute},
-	{"5 min", 5 * time.Minute},
-	{"15 min", 15 * time.Minute},
-}
-
-// windowOf reads the query's window, such as 15m: the index of one of the
-// windows, 5 min by default.
-func windowOf(r *http.Request) (index int) {
-	asked := r.URL.Query().Get("window")
-	for i, w := range windows {
-		if asked == windowParam(w.Span) {
-			return i
-		}
-	}
-	return 1
-}
-
-func windowParam(d time.Duration) string { return strings.TrimSuffix(d.String(), "0s") }

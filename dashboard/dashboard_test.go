@@ -43,41 +43,6 @@ func wellFormed(t *testing.T, text []byte) {
 	}
 }
 
-func TestPage(t *testing.T) {
-	scale := func(_, _ string, _ int) error { return nil }
-	replicas := func(_, _ string) (int, bool) { return 5, true }
-	mesh(t, Config{Scale: scale, Replicas: replicas}, func(d *Dashboard, _ *receiver) {
-		w := get(d, "/?window=15m")
-		page := w.Body.String()
-		for _, want := range []string{
-			`<h2 id="default/checkout-name"><span class="ns">default/</span>checkout</h2>`,
-			"100/s", `<span class="bad">90.00 %</span>`, "10 ms", "3 of 5",
-			`/charts/default/checkout/latency.svg?window=15m&amp;theme=dark`,
-			`alt="p50 and p99 latency of default/checkout and its number of instances over the last 15 min"`,
-			`<th scope="row">checkout-0</th><td>127.0.0.1:31006</td>`,
-			`name="replicas" value="4"`, `name="replicas" value="6"`,
-			`<a href="/?window=15m" aria-current="true">`, `http-equiv="refresh"`,
-		} {
-			if !strings.Contains(page, want) {
-				t.Errorf("no %s in the page", want)
-			}
-		}
-		if strings.Contains(page, "NaN") || strings.Contains(page, "ZgotmplZ") {
-			t.Error("the page has a value that is none")
-		}
-		csp := w.Header().Get("Content-Security-Policy")
-		for _, inline := range []string{pageCSS, pageJS} {
-			if !strings.Contains(page, inline) || !strings.Contains(csp, hashOf(inline)) {
-				t.Errorf("inline text and its hash differ: %s", csp)
-			}
-		}
-		if strings.Contains(csp, "unsafe") || !strings.Contains(csp, "default-src 'none'") {
-			t.Errorf("policy: %s", csp)
-		}
-		wellFormed(t, []byte(strings.ReplaceAll(page, pageJS, "")))
-	})
-}
-
 func TestPageWithoutScale(t *testing.T) {
 	mesh(t, Config{}, func(d *Dashboard, _ *receiver) {
 		if page := get(d, "/").Body.String(); strings.Contains(page, "<form") {
@@ -186,7 +151,8 @@ func TestScale(t *testing.T) {
 			status               int
 			asked, says          string
 		}{
-			{"same origin", "/scale/default/checkout?window=2m", "4", map[string]string{"Origin": "http://example.com"}, 303, "default/checkout 4", ""},
+			{"same origin", "/scale/default/checkout?window=2m", "4", map[string]string{"Origin": "http://example.com"}, 303, "default/checkout 4", "/services/default/checkout?window=2m"},
+			{"from the list", "/scale/default/checkout?window=2m&from=all", "4", nil, 303, "default/checkout 4", "/?window=2m#default/checkout"},
 			{"same site by the browser's word", "/scale/default/checkout", "2", map[string]string{"Sec-Fetch-Site": "same-origin"}, 303, "default/checkout 2", ""},
 			{"another origin", "/scale/default/checkout", "4", map[string]string{"Origin": "http://evil.example"}, 403, "", ""},
 			{"another site", "/scale/default/checkout", "4", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, "", ""},
@@ -204,7 +170,7 @@ func TestScale(t *testing.T) {
 				}
 				w := httptest.NewRecorder()
 				d.ServeHTTP(w, r)
-				if w.Code != tc.status || asked != tc.asked || !strings.Contains(w.Body.String(), tc.says) {
+				if w.Code != tc.status || asked != tc.asked || !strings.Contains(w.Body.String()+w.Header().Get("Location"), tc.says) {
 					t.Errorf("status %d, asked %q, want %d, %q, and %q in:\n%s", w.Code, asked, tc.status, tc.asked, tc.says, w.Body)
 				}
 			})

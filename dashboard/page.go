@@ -3,186 +3,190 @@ package dashboard
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
 	"net/http"
-	"strconv"
+	"sync"
 	"time"
-
-	"github.com/meshd/meshd/dashboard/chart"
-	"github.com/meshd/meshd/telemetry"
 )
 
 var (
-	//go:embed page.html
-	pageHTML string
-	//go:embed page.css
+	//go:embed views/*.html
+	viewFiles embed.FS
+	//go:embed views/page.css
 	pageCSS string
-	//go:embed page.js
+	//go:embed views/page.js
 	pageJS string
 
-	page = template.Must(template.New("page").Parse(pageHTML))
+	templates = parseViews("services", "service", "instances", "map", "traces", "trace", "config", "problem")
 
 	// policy lets the page run its own script and style and nothing else.
 	policy = "default-src 'none'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 		"style-src " + hashOf(pageCSS) + "; script-src " + hashOf(pageJS)
 )
 
-// maxReplicas is the most instances that the buttons ask for.
-const maxReplicas = 1000
+// parseViews gives each view the frame that all have.
+func parseViews(names ...string) map[string]*template.Template {
+	out := map[string]*template.Template{}
+	frame := template.Must(template.ParseFS(viewFiles, "views/frame.html", "views/parts.html"))
+	for _, name := range names {
+		out[name] = template.Must(template.Must(frame.Clone()).ParseFS(viewFiles, "views/"+name+".html"))
+	}
+	return out
+}
 
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// view is what page.html shows.
+// A view is one kind of page: what its template shows is built for a request.
 type view struct {
+	name  string
+	build func(r *http.Request, s state) (page, error)
+}
+
+// A page is what the frame needs to know of a view, and the view's own part.
+type page struct {
+	Title string
+	// Section is the view's place in the navigation.
+	Section string
+	// Shape changes where the page cannot be mended part by part.
+	Shape string
+	// Timeless: the view knows no stretch of time.
+	Timeless bool
+	Body     any
+}
+
+// frame is what frame.html shows.
+type frame struct {
+	page
 	CSS      template.CSS
 	JS       template.JS
-	Window   string
-	Windows  []windowLink
-	Services []card
+	Sections []link
+	Windows  []link
+	Hold     link // or go on, if the moment is held
+	Fixed    bool
 	Scale    bool
 	Problem  string
 	Overflow string
 	Now      string
 }
 
-type windowLink struct {
-	Text, Param string
-	Current     bool
+type link struct {
+	Text, Href string
+	Current    bool
 }
 
-// card is one service.
-type card struct {
-	Namespace, Name string
-	Charts          []chartView
-	Figures         []number
-	Instances       string
-	Fewer, More     int // what the buttons ask for; Fewer is negative when there are none to take away
-	Endpoints       []endpointRow
+// A missing is an error for what is not there, which is the visitor's to mend.
+type missing string
+
+func (m missing) Error() string { return string(m) }
+
+// pageCache keeps the pages of one second, so that each is made once a second
+// however many look at it. They are made one after the other: that must not
+// take the cores from those who measure.
+type pageCache struct {
+	mu      sync.Mutex
+	version int64 // of the store, that they were made of
+	made    map[string][]byte
 }
 
-type chartView struct{ File, Alt string }
+// maxPages bounds the pages of one second that are kept.
+const maxPages = 64
 
-// number is one figure of a card. Key names it for the script.
-type number struct {
-	Key, Text, Label, Value string
-	Bad                     bool
+func (d *Dashboard) serve(w http.ResponseWriter, r *http.Request, v view) {
+	c := &d.pages
+	key := r.URL.Path + "?" + r.URL.Query().Encode()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if version := d.cfg.Store.Version(); version != c.version || c.made == nil {
+		c.version, c.made = version, map[string][]byte{}
+	}
+	text, ok := c.made[key]
+	status := http.StatusOK
+	if !ok {
+		text, status = d.make(r, v, "")
+		if status == http.StatusOK && len(c.made) < maxPages {
+			c.made[key] = text
+		}
+	}
+	send(w, status, text)
 }
 
-type endpointRow struct {
-	ID, Address, RPS string
-	Share            int // percent of the busiest
+// refuse shows what went wrong above the view.
+func (d *Dashboard) refuse(w http.ResponseWriter, r *http.Request, v view, status int, problem string) {
+	d.pages.mu.Lock()
+	defer d.pages.mu.Unlock()
+	text, made := d.make(r, v, problem)
+	send(w, max(status, made), text)
 }
 
-func (d *Dashboard) servePage(w http.ResponseWriter, r *http.Request) { d.renderPage(w, r, 200, "") }
-
-func (d *Dashboard) renderPage(w http.ResponseWriter, r *http.Request, status int, problem string) {
-	current := windowOf(r)
-	v := view{
-		CSS: template.CSS(pageCSS), JS: template.JS(pageJS),
-		Window: windowParam(windows[current].Span), Scale: d.cfg.Scale != nil, Problem: problem,
-		Now: d.cfg.Store.Now().Format(time.TimeOnly),
-	}
-	for i, win := range windows {
-		v.Windows = append(v.Windows, windowLink{win.Text, windowParam(win.Span), i == current})
-	}
-	for _, s := range d.cfg.Store.Snapshot(telemetry.DefaultWindow).Services {
-		v.Services = append(v.Services, d.card(s, windows[current].Text))
-	}
-	if st := d.cfg.Store.Stats(); st.Overflow() > 0 {
-		v.Overflow = fmt.Sprintf("meshd refused reports because it keeps too much already: %d for further services, %d for further series, %d for further endpoints.",
-			st.OverflowServices, st.OverflowSeries, st.OverflowEndpoints)
-	}
-	var out bytes.Buffer
-	if err := page.Execute(&out, v); err != nil {
-		d.cfg.Logger.Error("dashboard: page", "error", err)
-		http.Error(w, "the page could not be made: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
+func send(w http.ResponseWriter, status int, text []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", policy)
 	w.WriteHeader(status)
-	w.Write(out.Bytes())
+	w.Write(text)
 }
 
-func (d *Dashboard) card(s telemetry.ServiceSnapshot, window string) card {
-	quiet := s.RPS == 0
-	ms := func(v float64) string {
-		if quiet {
-			return "–"
-		}
-		return chart.Millis(v)
+// make builds and renders a view.
+func (d *Dashboard) make(r *http.Request, v view, problem string) ([]byte, int) {
+	now := d.cfg.Store.Now()
+	s := stateOf(r, now)
+	status, name := http.StatusOK, v.name
+	p, err := v.build(r, s)
+	if _, ok := err.(missing); ok {
+		status, problem, name = http.StatusNotFound, err.Error(), "problem"
+		p.Title = "Not there"
+	} else if err != nil {
+		d.cfg.Logger.Error("dashboard: page", "view", v.name, "url", r.URL.String(), "error", err)
+		status, problem, name = http.StatusInternalServerError, "The page could not be made: "+err.Error(), "problem"
 	}
-	wanted := s.Instances
-	instances := strconv.Itoa(s.Instances)
-	if d.cfg.Replicas != nil {
-		if n, ok := d.cfg.Replicas(s.Namespace, s.Name); ok {
-			wanted = n
-			if n != s.Instances {
-				instances = fmt.Sprintf("%d of %d", s.Instances, n)
-			}
-		}
+	f := frame{
+		page: p, CSS: template.CSS(pageCSS), JS: template.JS(pageJS),
+		Scale: d.cfg.Scale != nil, Problem: problem, Fixed: s.fixed,
+		Now: now.UTC().Format(time.TimeOnly),
 	}
-	success := "–"
-	if !quiet {
-		success = percent(s.Success)
+	for _, l := range []link{{"Services", "/", false}, {"Map", "/map", false}, {"Traces", "/traces", false}, {"Config", "/config", false}} {
+		f.Sections = append(f.Sections, link{l.Text, s.link(l.Href), l.Text == p.Section})
 	}
-	full := s.Namespace + "/" + s.Name
-	c := card{
-		Namespace: s.Namespace, Name: s.Name, Instances: instances,
-		Fewer: wanted - 1, More: min(wanted+1, maxReplicas),
-		Charts: []chartView{
-			{"latency.svg", "p50 and p99 latency of " + full + " and its number of instances over the last " + window},
-			{"throughput.svg", "calls, failed calls and retries a second to " + full + " over the last " + window},
-			{"instances.svg", "instances of " + full + " and calls in flight over the last " + window},
-		},
-		Figures: []number{
-			{"rps", "Calls", "calls per second", chart.Number(s.RPS) + "/s", false},
-			{"success", "Success", "share of calls that did not fail", success, !quiet && s.Success < 0.99},
-			{"p50", "p50", "median latency", ms(s.P50Ms), false},
-			{"p90", "p90", "90th percentile of latency", ms(s.P90Ms), false},
-			{"p99", "p99", "99th percentile of latency", ms(s.P99Ms), false},
-			{"instances", "Instances", "instances", instances, s.Instances == 0},
-			{"inflight", "In flight", "calls in flight", chart.Number(s.InFlight), false},
-			{"retries", "Retries", "retries per second", chart.Number(s.RetriesPerSecond) + "/s", s.DeniedPerSecond > 0},
-			{"breakers", "Open breakers", "endpoints whose circuit breaker is open, over all callers", chart.Number(s.OpenBreakers), s.OpenBreakers > 0},
-		},
+	for i, win := range windows {
+		other := s
+		other.window = i
+		f.Windows = append(f.Windows, link{win.Text, other.same(r), i == s.window})
 	}
-	busiest := 0.0
-	for _, e := range s.Endpoints {
-		busiest = max(busiest, e.RPS)
+	other := s
+	other.fixed = !s.fixed
+	f.Hold = link{Text: "Hold this moment", Href: other.same(r)}
+	if s.fixed {
+		f.Hold.Text = "Go on"
 	}
-	for _, e := range s.Endpoints {
-		c.Endpoints = append(c.Endpoints, endpointRow{e.ID, e.Address, chart.Number(e.RPS) + "/s", int(100*e.RPS/busiest + 0.5)})
+	if st := d.cfg.Store.Stats(); st.Overflow() > 0 {
+		f.Overflow = fmt.Sprintf("meshd refused reports because it keeps too much already: %d for further services, %d for further series, %d for further endpoints.",
+			st.OverflowServices, st.OverflowSeries, st.OverflowEndpoints)
 	}
-	return c
+	var out bytes.Buffer
+	if err := templates[name].ExecuteTemplate(&out, "frame.html", f); err != nil {
+		d.cfg.Logger.Error("dashboard: page", "view", v.name, "error", err)
+		return []byte("the page could not be made: " + template.HTMLEscapeString(err.Error())), http.StatusInternalServerError
+	}
+	return out.Bytes(), status
 }
 
-// percent never rounds a failure away: 99.996 % is not 100 %.
-func percent(share float64) string {
-	p := 100 * share
-	text := strconv.FormatFloat(p, 'f', 2, 64)
-	switch {
-	case share >= 1:
-		text = "100"
-	case p > 99.99:
-		text = "> 99.99"
+// same is the request's page in another state. A page that answers a form is
+// asked for at the view that it shows.
+func (s state) same(r *http.Request) string {
+	var pairs []string
+	for _, name := range []string{"instance", "service", "kind", "min", "span"} {
+		pairs = append(pairs, name, r.URL.Query().Get(name))
 	}
-	return text + " %"
-}
-
-func windowText(d time.Duration) string {
-	for _, w := range windows {
-		if w.Span == d {
-			return w.Text
-		}
+	path := r.URL.EscapedPath()
+	if r.Method != http.MethodGet {
+		path = "/"
 	}
-	return d.String()
+	return s.link(path, pairs...)
 }

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -11,28 +10,33 @@ import (
 )
 
 // serveScale is the target of the page's buttons. It answers with a redirect
-// to the page, or with the page and what went wrong.
+// to the view that they were on, or with it and what went wrong.
 func (d *Dashboard) serveScale(w http.ResponseWriter, r *http.Request) {
-	ns, name := r.PathValue("namespace"), r.PathValue("service")
+	id := telemetry.Service{Namespace: r.PathValue("namespace"), Name: r.PathValue("service")}
+	s := stateOf(r, d.cfg.Store.Now())
+	on, back := view{"service", d.service}, s.link(servicePath(id))
+	if r.URL.Query().Get("from") == "all" {
+		on, back = view{"services", d.services}, s.link("/")+"#"+id.String()
+	}
+	r.SetPathValue("name", id.Name)
+	refuse := func(status int, format string, args ...any) {
+		d.refuse(w, r, on, status, fmt.Sprintf(format, args...))
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4096)
 	text := r.PostFormValue("replicas")
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > maxReplicas {
-		d.renderPage(w, r, http.StatusUnprocessableEntity,
-			fmt.Sprintf("scale %s/%s: replicas %q: want a number from 0 to %d", ns, name, text, maxReplicas))
+		refuse(http.StatusUnprocessableEntity, "scale %s: replicas %q: want a number from 0 to %d", id, text, maxReplicas)
 		return
 	}
-	known := slices.ContainsFunc(d.cfg.Store.Snapshot(telemetry.DefaultWindow).Services, func(s telemetry.ServiceSnapshot) bool {
-		return s.Namespace == ns && s.Name == name
-	})
-	if !known {
-		d.renderPage(w, r, http.StatusNotFound, fmt.Sprintf("scale %s/%s: there is no such service", ns, name))
+	if !slices.Contains(d.known(), id) {
+		on = view{"services", d.services}
+		refuse(http.StatusNotFound, "scale %s: there is no such service", id)
 		return
 	}
-	if err := d.cfg.Scale(ns, name, n); err != nil {
-		d.renderPage(w, r, http.StatusConflict, fmt.Sprintf("scale %s/%s to %d: %v", ns, name, n, err))
+	if err := d.cfg.Scale(id.Namespace, id.Name, n); err != nil {
+		refuse(http.StatusConflict, "scale %s to %d: %v", id, n, err)
 		return
 	}
-	to := url.URL{Path: "/", RawQuery: url.Values{"window": {windowParam(windows[windowOf(r)].Span)}}.Encode(), Fragment: ns + "/" + name}
-	http.Redirect(w, r, to.String(), http.StatusSeeOther)
+	http.Redirect(w, r, back, http.StatusSeeOther)
 }

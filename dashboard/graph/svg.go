@@ -117,7 +117,7 @@ func (l *layout) label(out *bytes.Buffer, e Edge, way []int, back bool) {
 	if e.Bad {
 		fill = "var(--bad)"
 	}
-	fmt.Fprintf(out, `<text x="%.1f" y="%.1f" text-anchor="middle" font-size="11" fill="%s" stroke="var(--card)" stroke-width="3" paint-order="stroke">`, x, y+4, fill)
+	fmt.Fprintf(out, `<text x="%.1f" y="%.1f" text-anchor="middle" font-size="11" fill="%s" stroke="var(--card)" stroke-width="3" paint-order="stroke">`, x, y-5, fill)
 	escape(out, e.Label)
 	out.WriteString("</text>\n")
 }
