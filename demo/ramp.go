@@ -118,7 +118,7 @@ func rampReport(cfg ExperimentConfig, all []moment) report {
 	if len(x) > 0 {
 		last = x[len(x)-1]
 	}
-	seconds := func(v float64) string { return fmt.Sprintf("%.0f s", v) }
+	seconds := func(v float64) string { return fmt.Sprintf("%.0f s", v+0) } // of -0 too
 	time := chart.Figure{
 		Title:       fmt.Sprintf("Load up to %.0f calls/s, and instances that follow", cfg.Rate),
 		Description: "Latency, calls a second and the number of instances over the experiment's time; lines are moments at which another number of instances was asked for.",
