@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,6 +95,7 @@ type Spec struct {
 	Port     string // that callers name; 8080 if empty
 	Outbound string // where the application calls; a free port if empty
 	Flags    []string
+	Env      []string // beside the test's own
 }
 
 // A Sidecar is one that runs, and where it listens.
@@ -127,6 +129,7 @@ func (m *Mesh) Sidecar(t testing.TB, s Spec) *Sidecar {
 	}
 	out.Process = process.Run(t, process.Spec{
 		Name: "sidecar " + s.Instance, Path: process.Binary(t, "sidecar"), Args: append(args, s.Flags...),
+		Env: append(os.Environ(), s.Env...),
 	})
 	process.Await(t, Patience, func() error { return out.Get("/ready", nil) })
 	return out

@@ -1,0 +1,163 @@
+package watch
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/grpc"
+
+	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
+)
+
+// TestDead: where traces cannot be sent, calls take as long and sidecars have as
+// little memory as where they can, and spans are lost and counted.
+func TestDead(t *testing.T) {
+	m := rig.New(t)
+	m.Sidecar(t, rig.Spec{Service: "cart", App: rig.Serve(t, 1, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))})
+	counts := &sink{}
+	metrics := counts.serve(t)
+	refusing := rig.Serve(t, 1, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	gone := rig.Addrs(t, 1)[0] // nobody listens there
+	slow := deaf(t)
+	type backend struct {
+		name, protocol, url string
+		sidecar             *rig.Sidecar
+		client              *http.Client
+		took                []time.Duration
+	}
+	all := []*backend{ // the first is the one to compare with
+		{name: "well", protocol: "http/protobuf", url: (&sink{}).serve(t)},
+		{name: "gone", protocol: "http/protobuf", url: "http://" + gone},
+		{name: "gone-grpc", protocol: "grpc", url: "http://" + gone},
+		{name: "slow", protocol: "http/protobuf", url: "http://" + slow},
+		{name: "slow-grpc", protocol: "grpc", url: "http://" + slow},
+		{name: "refusing", protocol: "http/protobuf", url: "http://" + refusing},
+		{name: "refusing-grpc", protocol: "grpc", url: "http://" + refuser(t)},
+	}
+	const queue = 512 // few spans, so that memory would show more of them
+	for _, b := range all {
+		b.sidecar = m.Sidecar(t, rig.Spec{Service: "edge", Instance: "edge-" + b.name, Env: []string{
+			"OTEL_TRACES_SAMPLER=always_on", "OTEL_BSP_SCHEDULE_DELAY=100", fmt.Sprint("OTEL_BSP_MAX_QUEUE_SIZE=", queue),
+			"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" + b.url, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=" + b.protocol,
+			"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=" + metrics + "/v1/metrics", "OTEL_METRIC_EXPORT_INTERVAL=500",
+		}})
+		b.client = &http.Client{Transport: rig.Transport(t, 1, b.sidecar.Outbound), Timeout: rig.Patience}
+	}
+	m.AwaitReady("cart")
+
+	// In turn, so that what else the machine does is everybody's.
+	const rounds, calls = 15, 200
+	for range rounds {
+		for _, b := range all {
+			for range calls {
+				began := time.Now()
+				res, err := b.client.Get("http://cart:8080/")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = res.Body.Close()
+				b.took = append(b.took, time.Since(began))
+				if res.StatusCode != http.StatusOK {
+					t.Fatalf("%s: %s", b.name, res.Status)
+				}
+			}
+		}
+	}
+
+	const spans = rounds * calls * 2 // a call and its attempt
+	usual, memory := median(all[0].took), all[0].sidecar.RSS(t)
+	for _, b := range all {
+		took, rss := median(b.took), b.sidecar.RSS(t)
+		var lost, well uint64
+		process.Await(t, 30*time.Second, func() error {
+			if lost, well = counts.spans("edge-" + b.name); b.name == "well" && well < spans || b.name != "well" && lost < spans-queue {
+				return fmt.Errorf("%s: %d spans are exported, %d lost, of %d", b.name, well, lost, spans)
+			}
+			return nil
+		})
+		t.Logf("%-14s median %v, %.1f MB, %d spans exported, %d lost", b.name, took, float64(rss)/1e6, well, lost)
+		if b.name == "well" && lost > 0 || b.name != "well" && well > 0 {
+			t.Errorf("%s: %d spans are exported, %d lost", b.name, well, lost)
+		}
+		if took > usual*3/2+100*time.Microsecond { // to wait for a backend takes 10 s
+			t.Errorf("%s: the median call takes %v, else %v", b.name, took, usual)
+		}
+		if rss > memory+6<<20 {
+			t.Errorf("%s: the sidecar has %d MB, else %d", b.name, rss>>20, memory>>20)
+		}
+	}
+}
+
+func median(of []time.Duration) time.Duration {
+	slices.Sort(of)
+	return of[len(of)/2]
+}
+
+// deaf accepts connections, and that is all, until the test ends.
+func deaf(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// refuser is a gRPC server that knows no method.
+func refuser(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// spans is what an instance said last of its spans for the backend that the
+// OTEL_ variables name: how many are lost, and how many that has.
+func (s *sink) spans(instance string) (lost, well uint64) {
+	var dropped, failed uint64
+	s.each(instance, func(m *metricspb.Metric) {
+		for _, p := range m.GetSum().GetDataPoints() {
+			if of := value(p.Attributes, "otel.component.name"); of != "" && of != "otel" {
+				continue
+			}
+			switch n, e := uint64(p.GetAsInt()), value(p.Attributes, "error.type"); {
+			case m.Name == "otel.sdk.processor.span.processed" && e != "":
+				dropped = n
+			case m.Name == "otel.sdk.exporter.span.exported" && e != "":
+				failed = n
+			case m.Name == "otel.sdk.exporter.span.exported":
+				well = n
+			}
+		}
+	})
+	return dropped + failed, well
+}
