@@ -232,13 +232,14 @@ func (t *tapping) find(ctx context.Context, c *api.Client) error {
 	if err != nil {
 		return err
 	}
-	addrs, err := t.sidecars(status)
+	of, err := t.sidecars(status)
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, addr := range addrs {
+	for _, s := range of {
+		addr := s.addr
 		switch t.state[addr] {
 		case tapNone:
 			if len(t.state) >= maxTaps {
@@ -256,35 +257,19 @@ func (t *tapping) find(ctx context.Context, c *api.Client) error {
 }
 
 // sidecars are those that are to be tapped.
-func (t *tapping) sidecars(status api.Status) (addrs []string, err error) {
-	known := false
-	for _, s := range status.Services {
-		its := isService(s, t.order.service)
-		known = known || its
-		for _, i := range s.Instances {
-			if i.Admin != "" && (its || t.order.view == viewCallers) {
-				addrs = append(addrs, i.Admin)
-			}
-		}
+func (t *tapping) sidecars(status api.Status) ([]sidecarAt, error) {
+	name := t.order.service
+	if !slices.ContainsFunc(status.Services, func(s api.Service) bool { return isService(s, name) }) {
+		return nil, fmt.Errorf("no service %s: see meshctl status", name)
 	}
-	if !known {
-		return nil, fmt.Errorf("no service %s: see meshctl status", t.order.service)
+	if t.order.view == viewCallers {
+		name = "" // any may call it
 	}
-	if len(addrs) == 0 {
+	of := sidecarsOf(status, name)
+	if len(of) == 0 {
 		return nil, fmt.Errorf("%s has no instance with a sidecar's admin port: see meshctl status, or name one with --sidecar ADDR", t.order.service)
 	}
-	slices.Sort(addrs)
-	return slices.Compact(addrs), nil
-}
-
-// isService reports whether a name, that may leave out namespace and port, is s's.
-func isService(s api.Service, name string) bool {
-	name, port, hasPort := strings.Cut(name, ":")
-	namespace, bare, hasNamespace := strings.Cut(name, "/")
-	if !hasNamespace {
-		namespace, bare = s.Namespace, name
-	}
-	return s.Name == bare && s.Namespace == namespace && (!hasPort || port == strconv.Itoa(s.Port))
+	return of, nil
 }
 
 // one taps a sidecar until it or ctx ends.

@@ -7,21 +7,12 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/ctl/show"
 )
-
-// whyTimeout bounds the wait for one sidecar.
-const whyTimeout = 2 * time.Second
-
-var errNoSidecar = errors.New("no sidecar can be reached: admin ports listen on loopback, of another machine or pod too; there, " +
-	"`kubectl port-forward POD 15000` or `ssh -L 15000:127.0.0.1:15000 HOST` and then --sidecar 127.0.0.1:15000, " +
-	"or `kubectl exec POD -- meshctl why ... --sidecar 127.0.0.1:15000`")
 
 func (a *App) whyCommand() *cobra.Command {
 	var out format
@@ -72,34 +63,35 @@ are sampled; all sidecars that meshd knows are asked, or one with --sidecar.`,
 // why asks the sidecars. It returns the newest record first of a service, the
 // oldest first of a trace; an error if there is none.
 func (a *App) why(ctx context.Context, sidecar string, query url.Values) ([]api.CallRecord, error) {
-	addrs := []string{sidecar}
+	of := []sidecarAt{{addr: sidecar}}
 	if sidecar == "" {
-		err := a.withClient(func(c *api.Client) (err error) {
-			addrs, err = adminAddresses(ctx, c)
+		err := a.withClient(func(c *api.Client) error {
+			status, err := c.Status(ctx)
+			of = sidecarsOf(status, "")
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		if len(addrs) == 0 {
+		if len(of) == 0 {
 			return nil, errors.New("meshd knows no sidecar that has an admin port: name one with --sidecar ADDR")
 		}
 	}
-	records, failed := askSidecars(ctx, addrs, query)
+	records, failed := askSidecars(ctx, of, query)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if len(failed) > 0 {
-		fmt.Fprintf(a.Err, "%d of %d sidecars could not be asked: %s\n", len(failed), len(addrs), listed(failed))
+		fmt.Fprintf(a.Err, "%d of %d sidecars could not be asked: %s\n", len(failed), len(of), listed(failed))
 	}
-	if len(failed) == len(addrs) {
+	if len(failed) == len(of) {
 		return nil, errNoSidecar
 	}
 	if len(records) == 0 {
 		if s := query.Get("service"); s != "" {
-			return nil, fmt.Errorf("no failed call to %s is kept by the %d sidecars asked: sidecars keep the newest 256, of those that they made or took", s, len(addrs)-len(failed))
+			return nil, fmt.Errorf("no failed call to %s is kept by the %d sidecars asked: sidecars keep the newest 256, of those that they made or took", s, len(of)-len(failed))
 		}
-		return nil, fmt.Errorf("no call of trace %s is kept by the %d sidecars asked: sidecars keep the newest that failed, were slow, or are sampled", query.Get("trace"), len(addrs)-len(failed))
+		return nil, fmt.Errorf("no call of trace %s is kept by the %d sidecars asked: sidecars keep the newest that failed, were slow, or are sampled", query.Get("trace"), len(of)-len(failed))
 	}
 	newest := query.Get("trace") == ""
 	slices.SortStableFunc(records, func(x, y api.CallRecord) int {
@@ -118,47 +110,20 @@ func (a *App) why(ctx context.Context, sidecar string, query url.Values) ([]api.
 	return records, nil
 }
 
-func adminAddresses(ctx context.Context, c *api.Client) ([]string, error) {
-	status, err := c.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, s := range status.Services {
-		for _, i := range s.Instances {
-			if i.Admin != "" {
-				out = append(out, i.Admin)
-			}
+// askSidecars also returns those that could not be asked.
+func askSidecars(ctx context.Context, of []sidecarAt, query url.Values) (records []api.CallRecord, failed []string) {
+	answers := make([][]api.CallRecord, len(of))
+	errs := eachSidecar(ctx, of, func(ctx context.Context, i int, s sidecarAt) (err error) {
+		answers[i], err = api.Why(ctx, s.addr, query)
+		return err
+	})
+	for i, err := range errs {
+		if err != nil {
+			failed = append(failed, of[i].addr)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// askSidecars asks up to 32 at once.
-func askSidecars(ctx context.Context, addrs []string, query url.Values) (records []api.CallRecord, failed []string) {
-	var mu sync.Mutex
-	var work sync.WaitGroup
-	places := make(chan struct{}, 32)
-	for _, addr := range addrs {
-		places <- struct{}{}
-		work.Go(func() {
-			defer func() { <-places }()
-			ctx, cancel := context.WithTimeout(ctx, whyTimeout)
-			defer cancel()
-			got, err := api.Why(ctx, addr, query)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				failed = append(failed, addr)
-				return
-			}
-			records = append(records, got...)
-		})
-	}
-	work.Wait()
 	slices.Sort(failed)
-	return records, failed
+	return slices.Concat(answers...), failed
 }
 
 // listed are the first few.

@@ -43,6 +43,7 @@ type Instance struct {
 	Zone       string  `json:"zone"`
 	Admin      string  `json:"admin"`
 	PID        int     `json:"pid"`
+	Version    string  `json:"version,omitempty"` // of its sidecar
 	AgeSeconds float64 `json:"ageSeconds"`
 }
 

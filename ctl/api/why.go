@@ -2,9 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -77,18 +74,9 @@ type CallCandidate struct {
 // Why asks the sidecar whose admin port is at addr for records; query has
 // trace, service, kept and limit.
 func Why(ctx context.Context, addr string, query url.Values) ([]CallRecord, error) {
-	res, err := askSidecar(ctx, http.MethodGet, addr, "/why", query)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("sidecar %s: %w", addr, err)
-	}
 	var out []CallRecord
-	if err := json.Unmarshal(body, &out); err != nil {
-		return nil, fmt.Errorf("sidecar %s: %w", addr, err)
+	if err := callSidecar(ctx, http.MethodGet, addr, "/why", query, &out); err != nil {
+		return nil, err
 	}
 	for i := range out {
 		out[i].Sidecar = addr

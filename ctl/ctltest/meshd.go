@@ -25,6 +25,11 @@ type Meshd struct {
 	Objects []api.Object
 	Bodies  []string // of POST /api/v1/objects
 	Answer  api.Applied
+	// Answers are those to GET of paths that are not known here, such as
+	// /api/v1/map; Asked are their queries.
+	Answers map[string]any
+	Asked   []string
+	Level   string // of the log
 }
 
 // NewMeshd serves until the test ends.
@@ -60,7 +65,27 @@ func (m *Meshd) handler() http.Handler {
 		}
 		m.SetScale(r.PathValue("namespace")+"/"+r.PathValue("name"), sc.Replicas)
 	})
+	mux.HandleFunc("GET /api/v1/log-level", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]string{"level": m.Level})
+	})
+	mux.HandleFunc("PUT /api/v1/log-level", func(w http.ResponseWriter, r *http.Request) {
+		m.Level = r.URL.Query().Get("level")
+		answer(w, map[string]string{"level": m.Level})
+	})
+	mux.HandleFunc("GET /api/v1/", m.other)
 	return mux
+}
+
+func (m *Meshd) other(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Asked = append(m.Asked, r.URL.RequestURI())
+	v, ok := m.Answers[r.URL.Path]
+	if !ok {
+		refuse(w, http.StatusNotFound, r.URL.Path+" is not there")
+		return
+	}
+	answer(w, v)
 }
 
 // SetScale is PUT; instances are ready at once.

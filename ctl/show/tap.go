@@ -30,18 +30,18 @@ func Tap(c api.TapCall, zone *time.Location) string {
 	}
 	parts := []string{
 		end.In(zone).Format("15:04:05.000"), pad(tapResult(c), 3), padLeft(Milliseconds(c.TookMs), 7),
-		arrow, TapService(c.Service) + "/" + printable(at), printable(what),
+		arrow, TapService(c.Service) + "/" + Printable(at), Printable(what),
 	}
 	return strings.Join(append(parts, tapNotes(c)...), " ")
 }
 
 // TapService is a canonical name without what is the default.
-func TapService(name string) string { return strings.TrimPrefix(printable(name), "default/") }
+func TapService(name string) string { return strings.TrimPrefix(Printable(name), "default/") }
 
 func tapResult(c api.TapCall) string {
 	switch {
 	case c.GRPC != "":
-		return printable(c.GRPC)
+		return Printable(c.GRPC)
 	case c.Status != 0:
 		return strconv.Itoa(c.Status)
 	case c.TCP && c.Error == "":
@@ -53,10 +53,10 @@ func tapResult(c api.TapCall) string {
 // tapNotes are what is not so with most calls.
 func tapNotes(c api.TapCall) (out []string) {
 	if c.Error != "" {
-		out = append(out, printable(c.Error))
+		out = append(out, Printable(c.Error))
 	}
 	if c.Refusal != "" {
-		out = append(out, "("+printable(c.Refusal)+")")
+		out = append(out, "("+Printable(c.Refusal)+")")
 	}
 	if c.Attempts > 1 {
 		out = append(out, strconv.Itoa(c.Attempts)+" attempts")
@@ -67,7 +67,7 @@ func tapNotes(c api.TapCall) (out []string) {
 		}
 	}
 	if c.Kept != "" && c.Trace != "" {
-		out = append(out, "trace="+printable(c.Trace))
+		out = append(out, "trace="+Printable(c.Trace))
 	}
 	names := make([]string, 0, len(c.Headers))
 	for name := range c.Headers {
@@ -75,7 +75,7 @@ func tapNotes(c api.TapCall) (out []string) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		out = append(out, fmt.Sprintf("%s=%q", printable(name), printable(c.Headers[name])))
+		out = append(out, fmt.Sprintf("%s=%q", Printable(name), Printable(c.Headers[name])))
 	}
 	return out
 }

@@ -35,7 +35,7 @@ func why(r api.CallRecord) []string {
 	}
 	lines = append(lines, wrap(about, 100)...)
 	if r.Method != "" {
-		lines = append(lines, cut(printable(r.Method+" "+r.Path), 100))
+		lines = append(lines, cut(Printable(r.Method+" "+r.Path), 100))
 	}
 	lines = append(append(lines, ""), timeline(r)...)
 	if of := circumstances(r); len(of) > 0 {
@@ -61,7 +61,7 @@ func verdict(r api.CallRecord) string {
 	result := outcome(r.Status, r.GRPC, r.Error)
 	switch {
 	case r.Refusal != "" && r.Error != "":
-		return fmt.Sprintf("%s was not made (%s): %s.", what, result, printable(r.Refusal))
+		return fmt.Sprintf("%s was not made (%s): %s.", what, result, Printable(r.Refusal))
 	case r.Error != "" || r.Kept == "error":
 		return fmt.Sprintf("%s failed after %s with %s, %s.", what, Milliseconds(r.TookMs), result, attempts(r))
 	case r.Kept == "slow":
@@ -134,10 +134,10 @@ func timeline(r api.CallRecord) []string {
 func circumstances(r api.CallRecord) (out []string) {
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, n := range r.Notes {
-		out = append(out, printable(n))
+		out = append(out, Printable(n))
 	}
 	if r.Refusal != "" && r.Error == "" {
-		add("refused: %s", printable(r.Refusal))
+		add("refused: %s", Printable(r.Refusal))
 	}
 	if r.Earlier > 1 {
 		add("attempt %d of a call that was tried before, or caused by one", r.Earlier)
@@ -146,21 +146,21 @@ func circumstances(r api.CallRecord) (out []string) {
 		add("deadline after %s", Milliseconds(r.DeadlineMs))
 	}
 	if r.Priority != "" {
-		add("priority %s", printable(r.Priority))
+		add("priority %s", Printable(r.Priority))
 	}
 	if r.Session != "" {
-		add("session with %s", printable(r.Session))
+		add("session with %s", Printable(r.Session))
 	}
 	if r.Inbound {
 		return out
 	}
 	if r.Route != "" {
-		add("route %s", printable(r.Route))
+		add("route %s", Printable(r.Route))
 	}
 	if r.Cluster != "" {
-		add("cluster %s, balancer %s; %.1f more retries could be paid for", printable(r.Cluster), r.Balancer, r.Budget)
+		add("cluster %s, balancer %s; %.1f more retries could be paid for", Printable(r.Cluster), r.Balancer, r.Budget)
 		if r.RouteVersion != "" {
-			add("configuration: route %s, cluster %s", printable(r.RouteVersion), printable(r.ClusterVersion))
+			add("configuration: route %s, cluster %s", Printable(r.RouteVersion), Printable(r.ClusterVersion))
 		}
 	}
 	return out
@@ -187,7 +187,7 @@ func instance(id, otherwise string) string {
 	if id == "" {
 		return otherwise
 	}
-	return printable(id)
+	return Printable(id)
 }
 
 // price is a cost as a balancer has it, ns; beyond an hour it only says that
@@ -217,8 +217,8 @@ func wrap(s string, width int) (lines []string) {
 	return append(lines, line)
 }
 
-// printable takes what could talk to a terminal out of what others have said.
-func printable(s string) string {
+// Printable takes what could talk to a terminal out of what others have said.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r >= 0x7f && r < 0xa0 {
 			return '?'
