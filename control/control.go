@@ -36,6 +36,8 @@ type Config struct {
 	Registry  registry.Config // its Logger is set by Run
 	Version   string
 	Logger    *slog.Logger
+	// LogLevel answers for the Logger's level over HTTP; nil: nobody does.
+	LogLevel http.Handler
 	// Ready, if not nil, is called once both ports are served.
 	Ready func(xds, http net.Addr)
 }
@@ -124,6 +126,7 @@ func Run(ctx context.Context, cfg Config) error {
 			started:   started,
 			clients:   func() []clientStatus { return connected(xds) },
 			rest:      page,
+			level:     cfg.LogLevel,
 			hosts:     cfg.HTTPHosts,
 		}).handler(),
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends event streams

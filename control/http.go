@@ -29,6 +29,8 @@ type api struct {
 	// rest serves what is not about objects, status or scale: the page, its
 	// pictures and the metrics.
 	rest http.Handler
+	// level answers for the log level; nil: nobody does.
+	level http.Handler
 	// hosts may be named in Host beside addresses and localhost.
 	hosts []string
 }
@@ -44,6 +46,9 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/status", a.status)
 	mux.HandleFunc("GET /api/v1/scale/{namespace}/{service}", a.getScale)
 	mux.HandleFunc("PUT /api/v1/scale/{namespace}/{service}", a.putScale)
+	if a.level != nil {
+		mux.Handle("/api/v1/log-level", a.level)
+	}
 	mux.HandleFunc("/api/", a.unknown)
 	mux.Handle("GET /api/v1/metrics", a.rest)
 	mux.Handle("GET /api/v1/events", a.rest)

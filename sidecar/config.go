@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
@@ -68,9 +69,15 @@ type Config struct {
 	TCPListen   []string      // IP:PORT=SERVICE:PORT, listeners whose connections are calls to a service
 	TCPIdle     time.Duration // ends opaque connections on which nothing moves; 0 is an hour
 	MaxTCP      int           // opaque connections open at a time; 0: a quarter of the file limit
-	Version     string
-	Logger      *slog.Logger
-	Getenv      func(string) string
+	// AccessLog is a file to which calls are written as lines of JSON, or - for
+	// standard output; empty: none. AccessLogFilter is all, errors or kept, and
+	// counts for OTEL_LOGS_EXPORTER as well.
+	AccessLog       string
+	AccessLogFilter string
+	Version         string
+	Logger          *slog.Logger
+	LogLevel        http.Handler // answers for the Logger's level on the admin port; nil: nobody does
+	Getenv          func(string) string
 }
 
 // validate fills in defaults and says everything that is wrong.
@@ -124,6 +131,12 @@ func (c *Config) validate() error {
 	}
 	if c.MaxTCP == 0 {
 		c.MaxTCP = defaultMaxTCP()
+	}
+	if c.AccessLogFilter == "" {
+		c.AccessLogFilter = "all"
+	}
+	if _, ok := logFilters[c.AccessLogFilter]; !ok {
+		bad("access-log-filter", c.AccessLogFilter, "all, errors or kept")
 	}
 	if c.Inbound == "" && c.Outbound == "" && len(c.TCPListen) == 0 {
 		errs = append(errs, errors.New("--outbound, --inbound and --tcp-listen are all empty: nothing to do"))

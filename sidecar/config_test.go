@@ -24,6 +24,7 @@ func TestValidate(t *testing.T) {
 		"no service of TCP": {func(c *Config) { c.TCPListen = []string{"127.0.0.1:5432"} }, "IP:PORT=SERVICE:PORT is accepted"},
 		"no port of TCP":    {func(c *Config) { c.TCPListen = []string{"127.0.0.1:5432=db"} }, "--tcp-listen \"127.0.0.1:5432=db\""},
 		"port 0 of TCP":     {func(c *Config) { c.TCPListen = []string{"127.0.0.1:5432=db:0"} }, "--tcp-listen"},
+		"bad filter":        {func(c *Config) { c.AccessLogFilter = "5xx" }, "--access-log-filter \"5xx\": all, errors or kept is accepted"},
 		"negative bound":    {func(c *Config) { c.MaxTCP = -1 }, "--max-tcp-connections \"-1\""},
 		"negative idle":     {func(c *Config) { c.TCPIdle = -1 }, "--tcp-idle-timeout"},
 		"admin is empty":    {func(c *Config) { c.Admin = "" }, ""},

@@ -27,7 +27,8 @@ import (
 //	          another port than the application's goes on to that
 func (p *Proxy) assemble(ctx context.Context) {
 	p.tracer = &call.Tracer{Sampler: p.telemetry.Sampler(), Emit: p.telemetry.Emit, Epoch: p.epoch, Off: !p.telemetry.Tracing(),
-		Joins: call.NewJoins(), Records: call.NewRecords()}
+		Joins: call.NewJoins(), Records: call.NewRecords(),
+		Log: p.callLog(), LogOnly: logFilters[p.cfg.AccessLogFilter]}
 	p.taps = tap.New(&p.tracer.Tap, p.now, p.cfg.Instance)
 	common := h1.Config{
 		Original: listener.OriginalDst,

@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,8 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-
+	"github.com/meshd/meshd/sidecar/accesslog"
 	"github.com/meshd/meshd/sidecar/admin"
 	"github.com/meshd/meshd/sidecar/balancer"
 	"github.com/meshd/meshd/sidecar/call"
@@ -45,6 +43,7 @@ type Proxy struct {
 	dialer    net.Dialer
 	stats     *stats.Registry
 	telemetry *tracing.Telemetry
+	access    *accesslog.Log // nil: there is none
 	snapshot  *snapshot
 	client    *client.Client // nil without a control plane
 	outbound  *h1.Server
@@ -109,11 +108,7 @@ func (p *Proxy) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.telemetry, err = tracing.Setup(ctx, tracing.Options{
-		ServiceName: p.cfg.Service, Namespace: p.cfg.Namespace, InstanceID: p.cfg.Instance, Version: p.cfg.Version,
-		MeshdAddr: p.cfg.Meshd, Dial: p.telemetryDial(), Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
-	})
-	if err != nil {
+	if err := p.observe(ctx); err != nil {
 		return err
 	}
 	p.gateway = call.NewGateway(p.now)
@@ -181,6 +176,7 @@ func (p *Proxy) listen() (err error) {
 	if p.cfg.Admin != "" {
 		p.admin, err = admin.Listen(p.cfg.Admin, admin.Config{
 			Stats: p.stats, Ready: p.serving.Load, Dump: p.dump, Why: p.why, Tap: p.serveTap, Logger: p.cfg.Logger,
+			LogLevel: p.cfg.LogLevel,
 		})
 		if err != nil {
 			return err
@@ -244,14 +240,6 @@ func local(a netip.Addr) bool {
 // dial reaches the control plane around our own redirection.
 func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return p.dialer.DialContext(ctx, "tcp", addr)
-}
-
-// telemetryDial does the same for exporters, where sockets are marked at all.
-func (p *Proxy) telemetryDial() func(ctx context.Context, network, addr string) (net.Conn, error) {
-	if p.dialer.Control == nil {
-		return nil
-	}
-	return p.dialer.DialContext
 }
 
 func (p *Proxy) serve(ls []*listener.Listener, srv *h1.Server) {
@@ -348,13 +336,9 @@ func (p *Proxy) finish() {
 		p.probes.close()
 	}
 	p.work.Wait()
-	if p.telemetry != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		if err := p.telemetry.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			p.cfg.Logger.Warn("telemetry was not flushed", "error", err)
-		}
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	p.flush(ctx)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

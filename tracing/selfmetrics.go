@@ -84,3 +84,18 @@ func (t *Telemetry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) 
 		},
 	}}, nil
 }
+
+// ExporterCounts are the counts of one exporter.
+type ExporterCounts struct {
+	Name string // as in Telemetry.Counts
+	Counts
+}
+
+// Exporters lists the exporters whose items are counted.
+func (t *Telemetry) Exporters() []ExporterCounts {
+	out := make([]ExporterCounts, 0, len(t.queues))
+	for _, q := range t.queues {
+		out = append(out, ExporterCounts{q.name, q.counts.read()})
+	}
+	return out
+}

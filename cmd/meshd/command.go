@@ -47,11 +47,11 @@ flag counts where both are given.`,
 			if err := cliflag.FromEnvironment(cmd.Flags(), getenv); err != nil {
 				return err
 			}
-			log, err := cliflag.Logger(stderr, level, format)
+			log, live, err := cliflag.Logger(stderr, level, format)
 			if err != nil {
 				return err
 			}
-			cfg.Logger = log
+			cfg.Logger, cfg.LogLevel = log, live
 			err = run(cmd.Context(), cfg)
 			if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 				return nil // stopped while starting

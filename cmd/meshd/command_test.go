@@ -28,10 +28,10 @@ func parse(t *testing.T, args string, env map[string]string) (control.Config, er
 	cmd.SetArgs(strings.Fields(args))
 	cmd.SetOut(io.Discard)
 	err := cmd.ExecuteContext(t.Context())
-	if err == nil && got.Logger == nil {
-		t.Error("no logger")
+	if err == nil && (got.Logger == nil || got.LogLevel == nil) {
+		t.Error("no logger, or none whose level can be changed")
 	}
-	got.Logger = nil
+	got.Logger, got.LogLevel = nil, nil
 	return got, err
 }
 

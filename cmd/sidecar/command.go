@@ -51,10 +51,11 @@ both are given. SIGTERM drains; a second one ends at once.`,
 			if err := cliflag.FromEnvironment(cmd.Flags(), getenv); err != nil {
 				return err
 			}
-			log, err := cliflag.Logger(stderr, level, format)
+			log, live, err := cliflag.Logger(stderr, level, format)
 			if err != nil {
 				return err
 			}
+			cfg.LogLevel = live
 			cfg.Logger, cfg.Policy, cfg.AppProtocol = log, sidecar.OutboundPolicy(policy), sidecar.AppProtocol(speaks)
 			return run(cfg)
 		},
@@ -83,6 +84,8 @@ both are given. SIGTERM drains; a second one ends at once.`,
 	f.IntVar(&cfg.MaxConns, "max-connections", 0, "connections accepted at a time on each port (default half of the file limit)")
 	f.IntVar(&cfg.MaxTCP, "max-tcp-connections", 0, "connections open at a time that nobody looks into, all ports together (default a quarter of the file limit)")
 	f.DurationVar(&cfg.TCPIdle, "tcp-idle-timeout", time.Hour, "how long nothing may move on such a connection, or on a tunnel")
+	f.StringVar(&cfg.AccessLog, "access-log", "", "file to which calls are written as lines of JSON, - for standard output; empty for none")
+	f.StringVar(&cfg.AccessLogFilter, "access-log-filter", "all", "which calls: all, errors (the service could not serve them) or kept (those that have spans)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	cmd.AddCommand(redirectCommand())

@@ -5,8 +5,6 @@ package cliflag
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -29,23 +27,4 @@ func FromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 		}
 	})
 	return errors.Join(errs...)
-}
-
-// Logger makes the process's logger as --log-level and --log-format say.
-func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
-	levels := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-	}
-	l, ok := levels[level]
-	if !ok {
-		return nil, fmt.Errorf("--log-level %q: debug, info, warn or error is accepted", level)
-	}
-	opts := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q: text or json is accepted", format)
 }

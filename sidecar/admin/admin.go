@@ -19,7 +19,7 @@ import (
 	"github.com/meshd/meshd/sidecar/stats"
 )
 
-// Config of a Server; all fields are needed.
+// Config of a Server; all fields but LogLevel are needed.
 type Config struct {
 	Stats *stats.Registry
 	Ready func() bool
@@ -27,8 +27,10 @@ type Config struct {
 	// Why is what GET /why?trace=&service=&kept=&limit= shows.
 	Why func(call.RecordQuery) []call.Record
 	// Tap is GET /tap: calls as they end, as long as somebody looks.
-	Tap    http.HandlerFunc
-	Logger *slog.Logger
+	Tap http.HandlerFunc
+	// LogLevel is GET and PUT /log-level; nil: they are not there.
+	LogLevel http.Handler
+	Logger   *slog.Logger
 }
 
 // A Server answers on one port until Close.
@@ -96,11 +98,14 @@ func handler(cfg Config) http.Handler {
 		writeJSON(w, records)
 	})
 	mux.HandleFunc("GET /tap", cfg.Tap)
+	if cfg.LogLevel != nil {
+		mux.Handle("/log-level", cfg.LogLevel)
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "meshd sidecar\n\n  /ready\n  /healthz\n  /stats         JSON\n  /metrics       Prometheus\n  /config_dump   JSON\n  /why           JSON: calls that failed, were slow, or are sampled\n  /tap           JSON lines: calls as they end\n  /debug/pprof/\n")
+		fmt.Fprint(w, "meshd sidecar\n\n  /ready\n  /healthz\n  /stats         JSON\n  /metrics       Prometheus\n  /config_dump   JSON\n  /why           JSON: calls that failed, were slow, or are sampled\n  /tap           JSON lines: calls as they end\n  /log-level     JSON; PUT /log-level?level=debug\n  /debug/pprof/\n")
 	})
 	return mux
 }

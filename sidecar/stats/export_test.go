@@ -70,6 +70,9 @@ func filled() *Registry {
 	r.Panics.Inc()
 	r.Malformed.Add(4)
 	r.Passthrough.Add(1_000_000)
+	r.SetFigures(func() []Figure {
+		return []Figure{{LogWritten, 9, ""}, {LogDropped, 1, ""}, {Exported, 50, "meshd"}, {Unexported, 5, "meshd"}}
+	})
 	return r
 }
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A Figure is one number that a service's owner tells at export time, beside
-// what the Service counts itself.
+// A Figure is one number that a service's owner, or the process's, tells at
+// export time, beside what the Service counts itself.
 type Figure struct {
 	Metric *Metric
 	Value  float64
@@ -18,7 +18,7 @@ type Figure struct {
 type Metric struct {
 	Name, Unit, Help string
 	Counter          bool
-	Attribute        string // besides meshd.service; empty: none
+	Attribute        string // besides a service's meshd.service; empty: none
 }
 
 // The metrics that protections have.
@@ -41,6 +41,24 @@ var (
 	CallsOut     = &Metric{Name: "meshd.server.outbound_calls", Unit: "{call}", Help: "Calls that the application made while it served some, by whether traceparent joins them with one of those.", Counter: true, Attribute: "meshd.joined"}
 	GateShed     = &Metric{Name: "meshd.admission.shed", Unit: "{call}", Help: "Calls that were shed, by reason: priority, full, wait, deadline.", Counter: true, Attribute: "meshd.shed.reason"}
 )
+
+// The metrics of what leaves the sidecar: of the process, not of a service.
+var (
+	LogWritten = &Metric{Name: "meshd.access_log.written", Unit: "{line}", Help: "Lines of the access log.", Counter: true}
+	LogDropped = &Metric{Name: "meshd.access_log.dropped", Unit: "{line}", Help: "Lines of the access log for which there was no room, or that could not be written.", Counter: true}
+	Exported   = &Metric{Name: "meshd.telemetry.exported", Unit: "{item}", Help: "Spans and log records that an exporter has delivered.", Counter: true, Attribute: "meshd.exporter"}
+	Unexported = &Metric{Name: "meshd.telemetry.dropped", Unit: "{item}", Help: "Spans and log records that an exporter had no room for, or could not deliver.", Counter: true, Attribute: "meshd.exporter"}
+)
+
+// SetFigures gives the function that tells the process's figures, as a Service's.
+func (r *Registry) SetFigures(list func() []Figure) { r.figures.Store(&list) }
+
+func (r *Registry) allFigures() []Figure {
+	if list := r.figures.Load(); list != nil {
+		return (*list)()
+	}
+	return nil
+}
 
 // SetFigures gives the function that tells the service's figures. It is called
 // at export time, on the exporter's goroutine, and must not block.
@@ -93,7 +111,7 @@ func byMetric(services []ServiceSnapshot, each func(m *Metric, of []namedFigure)
 }
 
 type namedFigure struct {
-	service string
+	service string // empty: the process's
 	Figure
 }
 

@@ -29,6 +29,7 @@ func (r *Registry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	p.tcp(snap)
 	p.figures(snap.Client)
 	p.figures(snap.Server)
+	p.figures([]ServiceSnapshot{{Figures: snap.Figures}})
 	p.process(snap)
 	return []metricdata.ScopeMetrics{{
 		Scope:   instrumentation.Scope{Name: ScopeName},
@@ -142,7 +143,10 @@ func (p *production) figures(services []ServiceSnapshot) {
 	byMetric(services, func(m *Metric, of []namedFigure) {
 		points := make([]metricdata.DataPoint[float64], 0, len(of))
 		for _, f := range of {
-			attrs := []attribute.KeyValue{attribute.String("meshd.service", f.service)}
+			var attrs []attribute.KeyValue
+			if f.service != "" {
+				attrs = append(attrs, attribute.String("meshd.service", f.service))
+			}
 			if m.Attribute != "" {
 				attrs = append(attrs, attribute.String(m.Attribute, f.Word))
 			}

@@ -60,6 +60,7 @@ func (r *Registry) WritePrometheus(w io.Writer, format PrometheusFormat) error {
 	p.tcp(snap)
 	p.figures(snap.Client)
 	p.figures(snap.Server)
+	p.figures([]ServiceSnapshot{{Figures: snap.Figures}})
 
 	p.head("meshd_connections", "gauge", "Open connections.")
 	p.sample("meshd_connections", float64(snap.Connections.Downstream), "meshd_side", "downstream")
@@ -191,7 +192,10 @@ func (p promWriter) figures(services []ServiceSnapshot) {
 	byMetric(services, func(m *Metric, of []namedFigure) {
 		p.head(m.prometheus(), m.kind(), m.Help)
 		for _, f := range of {
-			labels := []string{"meshd_service", f.service}
+			var labels []string
+			if f.service != "" {
+				labels = append(labels, "meshd_service", f.service)
+			}
 			if m.Attribute != "" {
 				labels = append(labels, strings.ReplaceAll(m.Attribute, ".", "_"), f.Word)
 			}

@@ -7,6 +7,7 @@ package stats
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type Registry struct {
 	Passthrough Counter
 
 	refused [errorTypes]Counter
+	figures atomic.Pointer[func() []Figure]
 
 	start time.Time
 	now   func() time.Time

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Refused     map[string]uint64 `json:"refusedConnections,omitempty"` // by error
 	Client      []ServiceSnapshot `json:"client"`
 	Server      []ServiceSnapshot `json:"server"`
+	Figures     Figures           `json:"figures,omitempty"` // of the process
 }
 
 // Connections are open at the time of the snapshot.
@@ -71,6 +72,7 @@ func (r *Registry) Snapshot() Snapshot {
 		Refused:     r.refusals(),
 		Client:      snapshots(clients),
 		Server:      snapshots(servers),
+		Figures:     r.allFigures(),
 	}
 }
 

@@ -143,8 +143,14 @@ type answer struct {
 // call is a plain call to a sidecar's port with the name in Host.
 func (s *sidecar) call(t *testing.T, host string, fields ...string) answer {
 	t.Helper()
+	return s.callPath(t, host, "/", fields...)
+}
+
+// callPath is call of a path.
+func (s *sidecar) callPath(t *testing.T, host, path string, fields ...string) answer {
+	t.Helper()
 	client := newClient(t, nil, 0, nil)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.outbound+"/", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.outbound+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
