@@ -47,17 +47,17 @@ const (
 
 // demandOf is where a reporter's words on a service are noted; nil unless that
 // is followed. Needs s.mu.
-func (s *Store) demandOf(r *reporter, service string) *demand {
-	if _, ok := s.followed[service]; !ok {
+func (s *Store) demandOf(r *reporter, p *port) *demand {
+	if !p.followed {
 		return nil
 	}
-	d := r.demands[service]
+	d := r.demands[p]
 	if d == nil {
 		if r.demands == nil {
-			r.demands = map[string]*demand{}
+			r.demands = map[*port]*demand{}
 		}
 		d = &demand{}
-		r.demands[service] = d
+		r.demands[p] = d
 	}
 	d.touched = true
 	return d
@@ -131,10 +131,13 @@ func (s *Store) Follow(services []string) {
 	for _, name := range services {
 		s.followed[name] = struct{}{}
 	}
+	for text, p := range s.ports {
+		_, p.followed = s.followed[text]
+	}
 	for _, r := range s.reporters {
-		for name := range r.demands {
-			if _, ok := s.followed[name]; !ok {
-				delete(r.demands, name)
+		for p := range r.demands {
+			if !p.followed {
+				delete(r.demands, p)
 			}
 		}
 	}
@@ -148,8 +151,12 @@ func (s *Store) Demands(service string) map[string]Demand {
 	defer s.mu.Unlock()
 	now := s.cfg.Clock().UnixNano()
 	all := map[string]Demand{}
+	p := s.ports[service]
+	if p == nil {
+		return all
+	}
 	for key, r := range s.reporters {
-		if d := r.demands[service]; d != nil && d.spoken && now-d.seen <= int64(staleAfter) {
+		if d := r.demands[p]; d != nil && d.spoken && now-d.seen <= int64(staleAfter) {
 			all[key.name+"."+cmp.Or(key.namespace, "default")+"/"+key.instance] = d.Demand
 		}
 	}

@@ -36,11 +36,7 @@ func FuzzIngest(f *testing.F) {
 		s := NewStore(Config{Clock: func() time.Time { return now }, MaxServices: 2, MaxSeries: 8, MaxEndpoints: 2})
 		for _, data := range [][]byte{first, second} {
 			now = now.Add(time.Second)
-			var req metricspb.ExportMetricsServiceRequest
-			if proto.Unmarshal(data, &req) != nil {
-				return
-			}
-			s.ingest(req.GetResourceMetrics())
+			s.ingest(data)
 			s.tick()
 		}
 		now = now.Add(3 * time.Second)

@@ -7,8 +7,10 @@ import (
 	"math"
 
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
-	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // receiver is the OTLP MetricsService: it takes what docs/reference/wire.md
@@ -22,7 +24,18 @@ type receiver struct {
 // Export implements MetricsServiceServer. It never fails a whole request: a
 // reporter could not do better by sending it again.
 func (r *receiver) Export(_ context.Context, req *metricspb.ExportMetricsServiceRequest) (*metricspb.ExportMetricsServiceResponse, error) {
-	refused, why := r.store.ingest(req.GetResourceMetrics())
+	raw, err := marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	return r.export(raw)
+}
+
+func (r *receiver) export(raw []byte) (*metricspb.ExportMetricsServiceResponse, error) {
+	refused, why, ok := r.store.ingest(raw)
+	if !ok {
+		return nil, status.Error(codes.InvalidArgument, errWire.Error())
+	}
 	resp := &metricspb.ExportMetricsServiceResponse{}
 	if refused > 0 {
 		resp.PartialSuccess = &metricspb.ExportMetricsPartialSuccess{
@@ -33,273 +46,272 @@ func (r *receiver) Export(_ context.Context, req *metricspb.ExportMetricsService
 	return resp, nil
 }
 
-// ingest takes a request's metrics; it returns how many data points it
-// refused and the reason of the first.
-func (s *Store) ingest(rms []*otlp.ResourceMetrics) (refused int64, why error) {
+// rawMethod is a unary method that is given its request's bytes: they are all
+// unknown to the message that gRPC reads them into.
+func rawMethod[Resp any](fullName, name string, export func(impl any, raw []byte) (Resp, error)) grpc.MethodDesc {
+	return grpc.MethodDesc{MethodName: name, Handler: func(impl any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		var req emptypb.Empty
+		if err := decode(&req); err != nil {
+			return nil, err
+		}
+		handle := func(_ context.Context, req any) (any, error) {
+			return export(impl, req.(*emptypb.Empty).ProtoReflect().GetUnknown())
+		}
+		if intercept == nil {
+			return handle(ctx, &req)
+		}
+		return intercept(ctx, &req, &grpc.UnaryServerInfo{Server: impl, FullMethod: fullName}, handle)
+	}}
+}
+
+// Register adds the OTLP MetricsService and TraceService to a gRPC server.
+func (s *Store) Register(r grpc.ServiceRegistrar) {
+	metrics := metricspb.MetricsService_ServiceDesc
+	metrics.Methods = []grpc.MethodDesc{rawMethod(metricspb.MetricsService_Export_FullMethodName, "Export",
+		func(impl any, raw []byte) (*metricspb.ExportMetricsServiceResponse, error) {
+			return impl.(*receiver).export(raw)
+		})}
+	r.RegisterService(&metrics, &receiver{store: s})
+}
+
+// intake is one request being read. Needs Store.mu.
+type intake struct {
+	s       *Store
+	now     int64
+	r       *reporter
+	knew    bool
+	deny    error // why no point of this reporter is taken
+	refused int64
+	why     error // of the first
+}
+
+func (in *intake) refuse(points int, err error) {
+	in.refused += int64(points)
+	if in.why == nil {
+		in.why = err
+	}
+}
+
+// ingest takes an ExportMetricsServiceRequest; it returns how many data points
+// it refused and the reason of the first. It is not ok where the bytes make no
+// sense; what came before is taken then.
+func (s *Store) ingest(raw []byte) (refused int64, why error, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := s.cfg.Clock()
 	s.advance(slotOf(at))
-	now := at.UnixNano()
-	refuse := func(points int, err error) {
-		refused += int64(points)
-		if why == nil {
-			why = err
+	in := &intake{s: s, now: at.UnixNano()}
+	f := fields{rest: raw}
+	ok = true
+	for ok && f.next() {
+		if f.tag == bytesTag(1) {
+			ok = in.resource(f.bytes)
 		}
 	}
-	for _, rm := range rms {
-		key := resourceKey(rm.GetResource().GetAttributes())
-		r, knew := s.reporters[key]
-		if r == nil {
-			r = &reporter{series: map[seriesKey]*series{}}
+	return in.refused, in.why, ok && !f.bad
+}
+
+// resource reads a ResourceMetrics: what one reporter says.
+func (in *intake) resource(raw []byte) bool {
+	s := in.s
+	key, ok := resourceKey(raw)
+	if !ok {
+		return false
+	}
+	in.r, in.knew = s.reporters[key]
+	in.deny = nil
+	if !in.knew {
+		in.r = &reporter{key: key}
+		if len(s.reporters) >= s.cfg.MaxReporters {
+			in.deny = overflow{&s.stats.OverflowReporters, fmt.Sprintf("meshd listens to at most %d reporters", s.cfg.MaxReporters)}
 		}
-		for _, sm := range rm.GetScopeMetrics() {
-			for _, m := range sm.GetMetrics() {
-				spec, ok := metrics[m.GetName()]
-				if !ok {
-					continue
-				}
-				points, err := readPoints(m, spec.shape)
-				if err == nil && key.instance == "" {
-					err = fmt.Errorf("resource: service.instance.id is missing or longer than %d bytes", maxText)
-				}
-				if err != nil {
-					s.stats.Invalid += uint64(max(points.n, 1))
-					refuse(max(points.n, 1), err)
-					continue
-				}
-				for i := range points.n {
-					if err := s.take(r, knew, spec.kind, points.at(i), now); err != nil {
-						refuse(1, fmt.Errorf("%s: %w", m.GetName(), err))
-					}
-				}
+	}
+	if key.instance == "" {
+		in.deny = overflow{&s.stats.Invalid, fmt.Sprintf("resource: service.instance.id is missing or longer than %d bytes", maxText)}
+	}
+	in.r.next = 0
+	f := fields{rest: raw}
+	for ok && f.next() {
+		if f.tag != bytesTag(2) { // scope_metrics
+			continue
+		}
+		scope := fields{rest: f.bytes}
+		for ok && scope.next() {
+			if scope.tag == bytesTag(2) {
+				ok = in.metric(scope.bytes)
 			}
 		}
-		for _, d := range r.demands {
-			d.settle(now)
-		}
-		if len(r.series) > 0 {
-			r.seen = max(r.seen, now)
-			s.reporters[key] = r
+		ok = ok && !scope.bad
+	}
+	for _, d := range in.r.demands {
+		d.settle(in.now)
+	}
+	if len(in.r.series) > 0 {
+		in.r.seen = max(in.r.seen, in.now)
+		s.reporters[key] = in.r
+	}
+	return ok && !f.bad
+}
+
+// overflow is a reason to refuse that is counted by the point.
+type overflow struct {
+	count *uint64
+	text  string
+}
+
+func (o overflow) Error() string { return o.text }
+
+// The fields of a Metric that hold its data.
+const (
+	gaugeField        = 5
+	sumField          = 7
+	histogramField    = 9
+	expHistogramField = 10
+	summaryField      = 11
+)
+
+// metric reads a Metric.
+func (in *intake) metric(raw []byte) bool {
+	var name, data []byte
+	field := uint64(0)
+	f := fields{rest: raw}
+	for f.next() {
+		switch f.tag {
+		case bytesTag(1):
+			name = f.bytes
+		case bytesTag(gaugeField), bytesTag(sumField), bytesTag(histogramField), bytesTag(expHistogramField), bytesTag(summaryField):
+			field, data = f.tag>>3, f.bytes
 		}
 	}
-	return refused, why
+	if f.bad {
+		return false
+	}
+	spec, ours := metrics[string(name)]
+	if !ours {
+		return true
+	}
+	// What holds for all of the points comes after them.
+	n := 0
+	var temporality uint64
+	monotonic := false
+	for f = (fields{rest: data}); f.next(); {
+		switch {
+		case f.tag == bytesTag(1):
+			n++
+		case f.tag == varintTag(2) && field != gaugeField:
+			temporality = f.value
+		case f.tag == varintTag(3) && field == sumField:
+			monotonic = f.value != 0
+		}
+	}
+	if f.bad {
+		return false
+	}
+	err := in.deny
+	if why := spec.shape.accepts(field, temporality, monotonic); why != "" {
+		err = overflow{&in.s.stats.Invalid, why}
+	}
+	if err != nil {
+		n = max(n, 1)
+		*err.(overflow).count += uint64(n)
+		in.refuse(n, fmt.Errorf("%s: %w", name, err))
+		return true
+	}
+	p := &in.s.point
+	for f = (fields{rest: data}); f.next(); {
+		if f.tag != bytesTag(1) {
+			continue
+		}
+		if !p.read(f.bytes, in.s.seed, field == expHistogramField) {
+			return false
+		}
+		if p.nothing {
+			continue
+		}
+		p.delta = field != gaugeField && temporality == deltaTemporality
+		p.key = (p.key + uint64(spec.kind)*0x9e3779b97f4a7c15) ^ temporality<<56
+		if err := in.s.take(in.r, in.knew, spec.kind, p, in.now); err != nil {
+			in.refuse(1, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return true
 }
 
-// point is one data point of any shape.
-type point struct {
-	attributes  []*commonpb.KeyValue
-	start, time uint64
-	value       float64
-	hist        *otlp.ExponentialHistogramDataPoint
+// The values of AggregationTemporality.
+const (
+	deltaTemporality      = 1
+	cumulativeTemporality = 2
+)
+
+// accepts says why data of that field of a Metric is not what a shape takes;
+// empty if it is.
+func (want shape) accepts(field, temporality uint64, monotonic bool) (why string) {
+	known := temporality == deltaTemporality || temporality == cumulativeTemporality
+	switch want {
+	case histogram:
+		if field == expHistogramField && known {
+			return ""
+		}
+		if field == histogramField {
+			return "a histogram of explicit buckets, whose percentiles are wrong by a bucket: want an exponential one " +
+				"(OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=base2_exponential_bucket_histogram)"
+		}
+		return "want an exponential histogram, cumulative or delta"
+	case counter:
+		if field == sumField && known && monotonic {
+			return ""
+		}
+		return "want a monotonic sum, cumulative or delta"
+	default:
+		if field == gaugeField || field == sumField && temporality == cumulativeTemporality && !monotonic {
+			return ""
+		}
+		return "want a gauge or a cumulative sum that is not monotonic"
+	}
 }
 
-// points gives access to a metric's data points.
-type points struct {
-	n  int
-	at func(i int) point
-}
-
-// readPoints checks that the metric has the shape it should have.
-func readPoints(m *otlp.Metric, want shape) (points, error) {
-	const cumulative = otlp.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE
-	numbers := func(dps []*otlp.NumberDataPoint) points {
-		return points{len(dps), func(i int) point {
-			dp := dps[i]
-			v := dp.GetAsDouble()
-			if n, ok := dp.GetValue().(*otlp.NumberDataPoint_AsInt); ok {
-				v = float64(n.AsInt)
+// resourceKey names the reporter. Without an instance id, or with an id that
+// is too long, the key's instance is empty.
+func resourceKey(raw []byte) (key reporterKey, ok bool) {
+	f := fields{rest: raw}
+	for f.next() {
+		if f.tag != bytesTag(1) { // resource
+			continue
+		}
+		res := fields{rest: f.bytes}
+		for res.next() {
+			if res.tag != bytesTag(1) {
+				continue
 			}
-			return point{attributes: dp.GetAttributes(), start: dp.GetStartTimeUnixNano(), time: dp.GetTimeUnixNano(), value: v}
-		}}
-	}
-	switch d := m.GetData().(type) {
-	case *otlp.Metric_ExponentialHistogram:
-		dps := d.ExponentialHistogram.GetDataPoints()
-		ps := points{len(dps), func(i int) point {
-			dp := dps[i]
-			return point{attributes: dp.GetAttributes(), start: dp.GetStartTimeUnixNano(), time: dp.GetTimeUnixNano(), hist: dp}
-		}}
-		if want == histogram && d.ExponentialHistogram.GetAggregationTemporality() == cumulative {
-			return ps, nil
+			name, value, ok := keyValue(res.bytes)
+			if !ok {
+				return key, false
+			}
+			v := text(value)
+			if len(v) > maxText {
+				continue
+			}
+			switch string(name) {
+			case "service.namespace":
+				key.namespace = string(v)
+			case "service.name":
+				key.name = string(v)
+			case "service.instance.id":
+				key.instance = string(v)
+			}
 		}
-		return ps, shapeError(m, want)
-	case *otlp.Metric_Sum:
-		ps := numbers(d.Sum.GetDataPoints())
-		if want != histogram && d.Sum.GetAggregationTemporality() == cumulative && d.Sum.GetIsMonotonic() == (want == counter) {
-			return ps, nil
+		if res.bad {
+			return key, false
 		}
-		return ps, shapeError(m, want)
-	case *otlp.Metric_Gauge:
-		ps := numbers(d.Gauge.GetDataPoints())
-		if want == gauge {
-			return ps, nil
-		}
-		return ps, shapeError(m, want)
 	}
-	return points{}, shapeError(m, want)
-}
-
-func shapeError(m *otlp.Metric, want shape) error {
-	accepted := map[shape]string{
-		histogram: "a cumulative exponential histogram",
-		counter:   "a cumulative monotonic sum",
-		gauge:     "a gauge or a cumulative sum that is not monotonic",
-	}
-	return fmt.Errorf("%s: want %s", m.GetName(), accepted[want])
+	return key, !f.bad
 }
 
 // maxValue is more than any counter reaches; sums of what is smaller stay
 // finite, as JSON needs them.
 const maxValue = 1 << 53
 
-// take adds one data point of a reporter. Needs s.mu.
-func (s *Store) take(r *reporter, knew bool, k kind, p point, now int64) error {
-	service, attrs, ok := readAttributes(p.attributes)
-	if !ok {
-		s.stats.Invalid++
-		return fmt.Errorf("attribute longer than %d bytes", maxText)
-	}
-	if p.time == 0 {
-		s.stats.Invalid++
-		return errors.New("time_unix_nano is missing")
-	}
-	if p.hist == nil && !(math.Abs(p.value) <= maxValue) {
-		s.stats.Invalid++
-		return fmt.Errorf("value %v: want a finite number, at most %g", p.value, float64(maxValue))
-	}
-	if p.hist != nil {
-		if err := readHistogram(&s.scratch, p.hist); err != nil {
-			s.stats.Invalid++
-			return err
-		}
-	}
-	if noService(service) {
-		return nil
-	}
-	key := seriesKey{kind: k, service: service, attributes: attrs}
-	sr := r.series[key]
-	isNew := sr == nil
-	if isNew {
-		var err error
-		if sr, err = s.newSeries(key); err != nil {
-			r.partial = true
-			return err
-		}
-	}
-	from, reset, ok, drop := sr.span(r, p.start, p.time, now, isNew, knew)
-	if drop {
-		s.stats.OutOfOrder++
-		return nil
-	}
-	if isNew {
-		r.series[key] = sr
-		s.nSeries++
-		if sr.kind.isGauge() {
-			r.gauges = append(r.gauges, sr)
-		}
-	}
-	s.stats.Points++
-	sr.service.lastSeen = s.cur
-	sr.start, sr.time, sr.seen = p.start, p.time, now
-	switch k {
-	case clientDuration, serverDuration:
-		if k == clientDuration {
-			sr.service.sawClient(s.cur)
-		}
-		s.takeHistogram(sr, from, now, reset, ok)
-		before := sr.seconds
-		sr.seconds = p.hist.GetSum()
-		if reset {
-			before = 0
-		}
-		if d := s.demandOf(r, service); d != nil && ok && k == clientDuration {
-			d.calls(attrs.errorType, float64(s.delta.total()), sr.seconds-before)
-		}
-	case clientActive, serverActive, openBreakers:
-		sr.value = p.value
-		if d := s.demandOf(r, service); d != nil && k == clientActive {
-			d.active = p.value
-		}
-	default:
-		delta := p.value
-		if !reset && p.value >= sr.value {
-			delta -= sr.value
-		}
-		sr.value = p.value
-		if ok {
-			s.addCount(sr, delta, from, now)
-		}
-	}
-	return nil
-}
+// errTime is of a point that says no time.
+var errTime = errors.New("time_unix_nano is missing")
 
-// takeHistogram keeps s.scratch as the last value and adds what is new in it.
-// Needs s.mu.
-func (s *Store) takeHistogram(sr *series, from, now int64, reset, ok bool) {
-	s.delta.copy(&s.scratch)
-	if ok && !reset {
-		s.delta.subtract(&sr.hist) // or else it fell: all of it is new
-	}
-	sr.hist.copy(&s.scratch)
-	if ok {
-		s.addCalls(sr, &s.delta, from, now)
-	}
-}
-
-// newSeries checks that there is room for a series of this key.
-func (s *Store) newSeries(key seriesKey) (*series, error) {
-	id, err := ParseService(key.service)
-	if err != nil {
-		s.stats.Invalid++
-		return nil, err
-	}
-	if s.nSeries >= s.cfg.MaxSeries {
-		s.stats.OverflowSeries++
-		return nil, fmt.Errorf("meshd keeps at most %d series", s.cfg.MaxSeries)
-	}
-	svc := s.service(id)
-	if svc == nil {
-		return nil, fmt.Errorf("meshd.service %q: meshd keeps at most %d services", key.service, s.cfg.MaxServices)
-	}
-	return &series{kind: key.kind, service: svc, failed: key.failed(), endpoint: key.endpoint}, nil
-}
-
-// readHistogram reads a data point; its negative values, which no duration
-// has, count as zero.
-func readHistogram(b *buckets, dp *otlp.ExponentialHistogramDataPoint) error {
-	const minScale, maxScale, most = -10, 20, 4096 // of the OpenTelemetry specification; and more than any SDK sends
-	scale, pos := dp.GetScale(), dp.GetPositive()
-	if scale < minScale || scale > maxScale {
-		return fmt.Errorf("scale %d: want %d to %d", scale, minScale, maxScale)
-	}
-	if n := len(pos.GetBucketCounts()); n > most {
-		return fmt.Errorf("%d buckets: want at most %d", n, most)
-	}
-	zero := dp.GetZeroCount()
-	for _, n := range dp.GetNegative().GetBucketCounts() {
-		zero += n
-	}
-	b.set(scale, zero, pos.GetOffset(), pos.GetBucketCounts())
-	return nil
-}
-
-// resourceKey names the reporter. Without an instance id, or with an id that
-// is too long, the key's instance is empty.
-func resourceKey(kvs []*commonpb.KeyValue) (key reporterKey) {
-	for _, kv := range kvs {
-		v := kv.GetValue().GetStringValue()
-		if len(v) > maxText {
-			continue
-		}
-		switch kv.GetKey() {
-		case "service.namespace":
-			key.namespace = v
-		case "service.name":
-			key.name = v
-		case "service.instance.id":
-			key.instance = v
-		}
-	}
-	return key
-}
+func finite(v float64) bool { return math.Abs(v) <= maxValue }

@@ -1,12 +1,9 @@
 package telemetry
 
 import (
-	"maps"
+	"fmt"
 	"slices"
-	"strconv"
 	"time"
-
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 )
 
 // kind says what a metric counts.
@@ -17,18 +14,23 @@ const (
 	serverDuration
 	clientActive
 	serverActive
+	openBreakers
+	holdWaiting
 	retries
 	retriesDenied
-	openBreakers
 	endpointRequests
+	endpointFailures
+	callTime
+	ejections
+	shed
 )
 
 // shape is the OTLP data that a metric comes as.
 type shape uint8
 
 const (
-	histogram shape = iota + 1 // cumulative exponential histogram
-	counter                    // cumulative monotonic sum
+	histogram shape = iota + 1 // exponential histogram
+	counter                    // monotonic sum
 	gauge                      // gauge or cumulative sum that may fall
 )
 
@@ -45,69 +47,169 @@ var metrics = map[string]struct {
 	"meshd.client.retries":         {retries, counter},
 	"meshd.client.retries_denied":  {retriesDenied, counter},
 	"meshd.breaker.open":           {openBreakers, gauge},
+	"meshd.hold.waiting":           {holdWaiting, gauge},
 	"meshd.endpoint.requests":      {endpointRequests, counter},
+	"meshd.endpoint.failures":      {endpointFailures, counter},
+	"meshd.client.call.time":       {callTime, counter},
+	"meshd.server.call.time":       {callTime, counter},
+	"meshd.health.ejections":       {ejections, counter},
+	"meshd.admission.shed":         {shed, counter},
 }
 
-func (k kind) isGauge() bool { return k == clientActive || k == serverActive || k == openBreakers }
+func (k kind) isGauge() bool {
+	return k == clientActive || k == serverActive || k == openBreakers || k == holdWaiting
+}
 
-func (k kind) addGauge(g *gauges, v float64) {
+func (k kind) isHistogram() bool { return k == clientDuration || k == serverDuration }
+
+// ofInstance says whether the metric is of one instance: the reporter, or an
+// endpoint that it calls.
+func (k kind) ofInstance() bool {
+	return k == serverDuration || k == serverActive || k == endpointRequests || k == endpointFailures
+}
+
+// The parts of a call's time, by meshd.call.part.
+const (
+	partHeld = iota
+	partConnect
+	partRetried
+	partQueued
+	partDownstream
+	numParts
+)
+
+var (
+	partNames = []string{"held", "connect", "retried", "queued", "downstream"}
+	// rules are meshd.health.rule; the last is any other.
+	rules = []string{"consecutive", "success-rate", "failures", "latency", "other"}
+)
+
+// words is where the value of a metric's further attribute is counted.
+func (k kind) word(text string) (int, error) {
 	switch k {
-	case clientActive:
-		g.clientActive += v
-	case serverActive:
-		g.serverActive += v
-	case openBreakers:
-		g.openBreakers += v
+	case callTime:
+		i := slices.Index(partNames, text)
+		if i < 0 {
+			return 0, fmt.Errorf("meshd.call.part %q: want one of %q", clip(text, 64), partNames)
+		}
+		return i, nil
+	case ejections:
+		if i := slices.Index(rules, text); i >= 0 {
+			return i, nil
+		}
+		return len(rules) - 1, nil
 	}
-}
-
-// seriesKey is the identity of one stream of values of one reporter: the
-// metric and all of its attributes.
-type seriesKey struct {
-	kind    kind
-	service string
-	attributes
+	return 0, nil
 }
 
 // reporterKey is the resource of one sidecar.
 type reporterKey struct{ namespace, name, instance string }
 
-// A reporter is one sidecar: what it said last, to see what is new.
+// A reporter is one sidecar: what it said last, to see what is new. Its series
+// lie in the order in which it tells them, which is the same each time.
 type reporter struct {
+	key    reporterKey
 	seen   int64 // meshd's time of the last report, ns
-	series map[seriesKey]*series
-	gauges []*series
+	series []series
+	index  map[uint64]int32 // of series, by their keys; nil until one is sought
+	next   int              // the series that is likely to come next
+	gauges []int32          // of series
 	// demands are what it wants of the services that are followed.
-	demands map[string]*demand
+	demands map[*port]*demand
 	// partial: some of its series were refused or forgotten. One that comes
 	// later may then not be new, and its first value is a baseline only.
 	partial bool
 }
 
-// forget drops the series that the reporter no longer mentions, such as those
-// of endpoints that are gone, and returns how many they were.
-func (r *reporter) forget(now int64) int {
-	silent := func(sr *series) bool { return now-sr.seen > int64(forgetAfter) }
-	before := len(r.series)
-	maps.DeleteFunc(r.series, func(_ seriesKey, sr *series) bool { return silent(sr) })
-	r.gauges = slices.DeleteFunc(r.gauges, silent)
-	gone := before - len(r.series)
-	r.partial = r.partial || gone > 0
-	return gone
+// find is the series of a key; nil if it is new. The pointer is good until the
+// next add.
+func (r *reporter) find(key uint64) *series {
+	if r.next < len(r.series) && r.series[r.next].key == key {
+		r.next++
+		return &r.series[r.next-1]
+	}
+	if r.index == nil {
+		r.index = make(map[uint64]int32, len(r.series))
+		for i := range r.series {
+			r.index[r.series[i].key] = int32(i)
+		}
+	}
+	if i, ok := r.index[key]; ok {
+		r.next = int(i) + 1
+		return &r.series[i]
+	}
+	return nil
 }
 
-// series is the last known value of a stream.
+func (r *reporter) add(sr series) *series {
+	i := len(r.series)
+	r.series = append(r.series, sr)
+	if r.index != nil {
+		r.index[sr.key] = int32(i)
+	}
+	if sr.kind.isGauge() {
+		r.gauges = append(r.gauges, int32(i))
+	}
+	r.next = i + 1
+	return &r.series[i]
+}
+
+// forget drops the series that the reporter no longer mentions, such as those
+// of endpoints that are gone, and returns how many they were, and the bytes of
+// their histograms.
+func (r *reporter) forget(now int64) (gone, bytes int) {
+	silent := func(sr series) bool { return now-sr.seen > int64(forgetAfter) }
+	r.index, r.next = nil, 0 // most need none
+	if !slices.ContainsFunc(r.series, silent) {
+		r.series = slices.Clip(r.series)
+		return 0, 0
+	}
+	all := r.series
+	r.series, r.gauges = make([]series, 0, len(all)), r.gauges[:0]
+	for _, sr := range all {
+		if silent(sr) {
+			gone++
+			bytes += sr.bytes()
+		} else {
+			r.add(sr)
+		}
+	}
+	r.next = 0
+	r.partial = true
+	return gone, bytes
+}
+
+// series is the last known value of a stream. There are hundreds of thousands
+// of them: what only some need is behind a pointer.
 type series struct {
-	kind     kind
-	service  *service
-	failed   bool        // calls of a duration series
-	endpoint endpointKey // of an endpoint series
+	key    uint64
+	kind   kind
+	failed bool  // calls of a duration series
+	word   uint8 // of callTime, ejections
+
+	port *port
+	inst *instance // of kinds that are of one; nil: there was no room for it
+	hist *lastHistogram
 
 	start, time uint64 // of the last data point, by the reporter's clock, ns
 	seen        int64  // its arrival, by meshd's clock, ns
 	value       float64
-	seconds     float64 // of a duration series, summed up
-	hist        buckets
+}
+
+// lastHistogram is what a duration series has more.
+type lastHistogram struct {
+	edge     *edge // of a client's; nil: there was no room
+	count    uint64
+	exemplar uint64 // time of the newest that was taken
+	lost     bool   // packed is not there: the next value is a baseline
+	packed   []byte
+}
+
+func (s *series) bytes() int {
+	if s.hist == nil {
+		return 0
+	}
+	return cap(s.hist.packed)
 }
 
 // freshStart is how young a reporter must be for its first values to be taken
@@ -118,8 +220,18 @@ const freshStart = 5 * time.Second
 // span decides which stretch of meshd's time a data point covers, given the
 // one before it. ok is false when the point only sets the baseline, drop when it must
 // be ignored; reset says that the series counts from zero.
-func (s *series) span(r *reporter, start, at uint64, now int64, isNew, knew bool) (from int64, reset, ok, drop bool) {
+func (s *series) span(r *reporter, p *point, now int64, isNew, knew bool) (from int64, reset, ok, drop bool) {
+	start, at := p.start, p.time
 	switch {
+	case p.delta:
+		if !isNew && at <= s.time && now-s.seen <= int64(staleAfter) {
+			return 0, false, false, true
+		}
+		age := int64(at - start)
+		if start == 0 || at < start {
+			age = 0
+		}
+		return now - min(age, int64(forgetAfter)), true, true, false
 	case isNew && knew && !r.partial:
 		// New attributes of a reporter that we know: all of it is new.
 		return r.seen, true, true, false
@@ -139,142 +251,9 @@ func (s *series) span(r *reporter, start, at uint64, now int64, isNew, knew bool
 	return s.seen, false, true, false
 }
 
-// spread shares what happened from..now (meshd's time, ns) among the seconds
-// of that stretch, so that two reports in one second do not look like a burst
-// beside a silence.
-func (s *Store) spread(svc *service, from, now int64, add func(sl *slot, n int64, share float64)) {
-	first := max(s.cur-hotSlots+1, svc.born)
-	from = max(from, first*int64(step))
-	if from >= now {
-		add(svc.slot(s.cur), s.cur, 1)
-		return
+func clip(text string, n int) string {
+	if len(text) <= n {
+		return text
 	}
-	total := float64(now - from)
-	for n := from / int64(step); n <= s.cur; n++ {
-		lo, hi := max(from, n*int64(step)), min(now, (n+1)*int64(step))
-		if hi > lo {
-			add(svc.slot(n), n, float64(hi-lo)/total)
-		}
-	}
-}
-
-// addCount adds a counter's delta to its service. Needs s.mu.
-func (s *Store) addCount(sr *series, delta float64, from, now int64) {
-	if delta <= 0 {
-		return
-	}
-	svc := sr.service
-	var ep *endpoint
-	if sr.kind == endpointRequests {
-		if ep = svc.endpoints[sr.endpoint]; ep == nil {
-			if len(svc.endpoints) >= s.cfg.MaxEndpoints {
-				s.stats.OverflowEndpoints++
-				return
-			}
-			ep = &endpoint{}
-			svc.endpoints[sr.endpoint] = ep
-		}
-		ep.last = s.cur
-	}
-	s.spread(svc, from, now, func(sl *slot, n int64, share float64) {
-		switch sr.kind {
-		case retries:
-			sl.retries += share * delta
-		case retriesDenied:
-			sl.denied += share * delta
-		case endpointRequests:
-			ep.requests[n%hotSlots] += float32(share * delta)
-		}
-	})
-}
-
-// addCalls adds the calls of a histogram's delta to its service. Needs s.mu.
-func (s *Store) addCalls(sr *series, delta *buckets, from, now int64) {
-	n := float64(delta.total())
-	if n == 0 {
-		return
-	}
-	s.spread(sr.service, from, now, func(sl *slot, _ int64, share float64) {
-		t := &sl.client
-		if sr.kind == serverDuration {
-			t = &sl.server
-		}
-		t.requests += share * n
-		if sr.failed {
-			t.failures += share * n
-		}
-		t.latency.add(delta, share)
-	})
-}
-
-// attributes are a data point's, beside its service.
-type attributes struct {
-	route, errorType, reason string
-	status                   int64  // of HTTP. 0: none; -1: not a number
-	grpc                     string // the name of a gRPC status
-	endpoint                 endpointKey
-	rest                     string // those that we do not know, in the order given
-}
-
-// maxText bounds the length of an attribute that becomes part of a key.
-const maxText = 1024
-
-// readAttributes sorts out a data point's attributes; ok is false when one is
-// too long to keep.
-func readAttributes(kvs []*commonpb.KeyValue) (service string, a attributes, ok bool) {
-	for _, kv := range kvs {
-		text := kv.GetValue().GetStringValue()
-		if len(text) > maxText || len(kv.GetKey()) > maxText {
-			return "", a, false
-		}
-		switch kv.GetKey() {
-		case "meshd.service":
-			service = text
-		case "meshd.route":
-			a.route = text
-		case "http.response.status_code":
-			a.status = status(kv.GetValue())
-		case "rpc.response.status_code":
-			a.grpc = text
-		case "error.type":
-			a.errorType = text
-		case "meshd.retry.reason":
-			a.reason = text
-		case "meshd.endpoint":
-			a.endpoint.address = text
-		case "meshd.endpoint.id":
-			a.endpoint.id = text
-		default:
-			a.rest += kv.GetKey() + "=" + kv.GetValue().String() + ";"
-		}
-	}
-	return service, a, len(a.rest) <= maxText
-}
-
-// failed says whether the calls with these attributes count as failed.
-func (a *attributes) failed() bool {
-	return a.errorType != "" || a.status >= 500 || failedGRPC(a.grpc)
-}
-
-// failedGRPC is for gRPC what 500 and up is for HTTP: the codes that
-// OpenTelemetry's conventions have as an error on a server's span.
-func failedGRPC(code string) bool {
-	switch code {
-	case "UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS":
-		return true
-	}
-	return false
-}
-
-// status reads a status code, which comes as a number or as text.
-func status(v *commonpb.AnyValue) int64 {
-	text, ok := v.GetValue().(*commonpb.AnyValue_StringValue)
-	if !ok {
-		return v.GetIntValue()
-	}
-	n, err := strconv.ParseInt(text.StringValue, 10, 64)
-	if err != nil {
-		return -1
-	}
-	return n
+	return text[:n] + "…"
 }

@@ -49,7 +49,7 @@ func noService(text string) bool { return text == "passthrough" || text == "othe
 const step = time.Second
 
 // hotSlots is the number of newest slots that keep their histograms. A report
-// may still add to them; older ones are kept as finished Points.
+// may still add to them; older ones are kept packed.
 const hotSlots = 64
 
 // settle is the number of newest slots that reports have not yet covered: the
@@ -57,76 +57,115 @@ const hotSlots = 64
 // once a second may still say something.
 const settle = 2
 
-// traffic is what one side saw of a service in one slot.
-type traffic struct {
-	requests, failures float64
-	latency            Histogram
+// A sums is what one side has counted of a service in one slot.
+type sums struct {
+	requests, failures float32
+	seconds            float32 // that the calls took together
+
+	// The slowest kept call.
+	slowest float32
+	trace   [16]byte
 }
 
-// A slot is one second of a service.
-type slot struct {
-	client, server  traffic
-	retries, denied float64
-	gauges          gauges
-	instances       int
+// figures are a slot of a service without its distributions.
+type figures struct {
+	client, server sums
+	byServer       bool // no caller reported: server is what there is to show; of finished slots
+	instances      int32
+
+	parts                 [numParts]float32 // seconds
+	retries, denied, shed float32
+	gauges
 }
 
-// gauges are the values of the moment, summed over the instances that report.
+// gauges are the values of the moment, summed over all that report.
 type gauges struct {
-	clientActive, serverActive, openBreakers float64
+	clientActive, serverActive, openBreakers, held float32
+}
+
+func (g *gauges) add(k kind, v float32) {
+	switch k {
+	case clientActive:
+		g.clientActive += v
+	case serverActive:
+		g.serverActive += v
+	case openBreakers:
+		g.openBreakers += v
+	case holdWaiting:
+		g.held += v
+	}
+}
+
+// side is what there is to show, and the calls in flight.
+func (f *figures) side() (t *sums, inFlight float32) {
+	if f.byServer {
+		return &f.server, f.serverActive
+	}
+	return &f.client, f.clientActive
+}
+
+// A slot is one second of a service that may still change.
+type slot struct {
+	figures
+	client, server Histogram
 }
 
 func (s *slot) reset() {
-	s.client.latency.reset()
-	s.server.latency.reset()
-	*s = slot{
-		client: traffic{latency: s.client.latency},
-		server: traffic{latency: s.server.latency},
-	}
+	s.client.reset()
+	s.server.reset()
+	s.figures = figures{}
 }
+
+// A port is a value of meshd.service.
+type port struct {
+	text     string
+	service  *service
+	followed bool // see Store.Follow
+}
+
+// maxPorts bounds the ports of a service.
+const maxPorts = 64
 
 // service is all that the store knows of one Service. Guarded by Store.mu.
 type service struct {
 	id        Service
 	born      int64          // first slot
 	hot       [hotSlots]slot // slot n is at n % hotSlots
-	old       []Point        // ring of finished slots
-	oldest    int            // index of the oldest Point once the ring is full
-	endpoints map[endpointKey]*endpoint
+	history   track[figures] // finished slots
+	instances map[string]*instance
+	ports     []*port
+	events    []Event // a ring
+	oldest    int     // of events, once it is full
+
+	now     gauges // being summed up
+	open    float32
+	ejected [5]float64 // by rule, since the last tick
 
 	clientSince int64 // slot since which callers report without a long pause
 	lastClient  int64 // newest slot in which a caller reported; 0 is never
 	lastSeen    int64 // newest slot in which anything was said of it
-}
-
-type endpointKey struct{ address, id string }
-
-// endpoint counts the attempts that callers sent to one endpoint.
-type endpoint struct {
-	requests [hotSlots]float32
-	last     int64 // newest slot with requests
+	tryAgain    int64 // slot from which there may be room for an instance again
 }
 
 func (s *service) slot(n int64) *slot { return &s.hot[n%hotSlots] }
 
-// open finishes slot n-hotSlots and makes its place slot n's.
-func (s *service) open(n int64, keep int) {
+// turn finishes slot n-hotSlots and makes its place slot n's; it returns by
+// how many bytes the history grew.
+func (s *service) turn(n int64) (grown int) {
+	sl := s.slot(n)
 	if done := n - hotSlots; done >= s.born {
-		p := s.point(done)
-		if len(s.old) < keep {
-			s.old = append(s.old, p)
-		} else {
-			s.old[s.oldest] = p
-			s.oldest = (s.oldest + 1) % len(s.old)
+		sl.byServer = s.byServer(sl, done)
+		latency := &sl.client
+		if sl.byServer {
+			latency = &sl.server
 		}
+		grown = s.history.add(done, sl.figures, latency)
 	}
-	s.slot(n).reset()
-	for key, e := range s.endpoints {
-		e.requests[n%hotSlots] = 0
-		if n-e.last >= hotSlots {
-			delete(s.endpoints, key)
-		}
+	sl.reset()
+	for _, in := range s.instances {
+		grown += in.turn(n)
 	}
+	return grown
 }
 
 // sawClient notes that a caller reported in slot n.
@@ -137,40 +176,48 @@ func (s *service) sawClient(n int64) {
 	s.lastClient = n
 }
 
-// view is what there is to show of slot sl as of slot n: what callers saw, or
-// what the instances themselves saw where no caller of the mesh reports.
-func (s *service) view(sl *slot, n int64) (t *traffic, inFlight float64) {
+// byServer says whether slot sl shows, as of slot n, what the instances
+// themselves saw, since no caller of the mesh reports.
+func (s *service) byServer(sl *slot, n int64) bool {
 	reporting := s.lastClient > 0 && s.clientSince <= n && n-s.lastClient < hotSlots
-	if reporting || sl.client.requests > 0 {
-		return &sl.client, sl.gauges.clientActive
-	}
-	return &sl.server, sl.gauges.serverActive
+	return !reporting && sl.figures.client.requests <= 0
 }
 
-// point sums up slot n.
-func (s *service) point(n int64) Point {
-	sl := s.slot(n)
-	t, inFlight := s.view(sl, n)
-	return Point{
-		Time:         time.Unix(0, n*int64(step)).UTC(),
-		RPS:          t.requests,
-		Success:      success(t.requests, t.failures),
-		P50:          seconds(t.latency.Quantile(0.50)),
-		P90:          seconds(t.latency.Quantile(0.90)),
-		P99:          seconds(t.latency.Quantile(0.99)),
-		Instances:    sl.instances,
-		InFlight:     inFlight,
-		Retries:      sl.retries,
-		Denied:       sl.denied,
-		OpenBreakers: sl.gauges.openBreakers,
+// A latencies is a distribution, packed or not.
+type latencies struct {
+	packed []byte
+	live   *Histogram
+}
+
+// into adds it to h.
+func (l latencies) into(h *Histogram) {
+	if l.live != nil {
+		h.merge(l.live)
+	} else {
+		h.mergePacked(l.packed)
 	}
 }
 
+// each calls do for the known slots first..last, in order; cur is the slot
+// that time is in. What do is given is good until it returns.
+func (s *service) each(first, last, cur int64, do func(n int64, f *figures, l latencies)) {
+	hot := max(cur-hotSlots+1, s.born)
+	s.history.each(first, min(last, hot-1), func(n int64, f *figures, packed []byte) { do(n, f, latencies{packed: packed}) })
+	for n := max(first, hot); n <= min(last, cur); n++ {
+		sl := s.slot(n)
+		sl.byServer = s.byServer(sl, n)
+		l := latencies{live: &sl.client}
+		if sl.byServer {
+			l.live = &sl.server
+		}
+		do(n, &sl.figures, l)
+	}
+}
+
+// success is the share of requests that did not fail.
 func success(requests, failures float64) float64 {
 	if requests <= 0 {
 		return 1
 	}
-	return max(0, 1-failures/requests)
+	return min(max(0, 1-failures/requests), 1)
 }
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

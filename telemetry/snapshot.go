@@ -90,43 +90,48 @@ func (s *Store) newest() int64 { return max(s.sampled, s.cur-hotSlots+1) }
 // of slot newest.
 func (s *service) snapshot(last, n int64, newest *slot) ServiceSnapshot {
 	var (
-		sum             traffic
-		retries, denied float64
-		inFlight        float64
-		first           = last - n + 1
+		requests, failures, retries, denied float64
+		latency                             Histogram
+		first                               = last - n + 1
 	)
 	for k := first; k <= last; k++ {
 		sl := s.slot(k)
-		t, _ := s.view(sl, last)
-		sum.requests += t.requests
-		sum.failures += t.failures
-		sum.latency.merge(&t.latency)
-		retries += sl.retries
-		denied += sl.denied
+		t, h := &sl.figures.client, &sl.client
+		if s.byServer(sl, last) {
+			t, h = &sl.figures.server, &sl.server
+		}
+		requests += float64(t.requests)
+		failures += float64(t.failures)
+		latency.merge(h)
+		retries += float64(sl.retries)
+		denied += float64(sl.denied)
 	}
-	_, inFlight = s.view(newest, last)
+	inFlight := newest.clientActive
+	if s.byServer(newest, last) {
+		inFlight = newest.serverActive
+	}
 	out := ServiceSnapshot{
 		Name:             s.id.Name,
 		Namespace:        s.id.Namespace,
-		RPS:              sum.requests / float64(n),
-		Success:          success(sum.requests, sum.failures),
-		P50Ms:            1000 * sum.latency.Quantile(0.50),
-		P90Ms:            1000 * sum.latency.Quantile(0.90),
-		P99Ms:            1000 * sum.latency.Quantile(0.99),
-		Instances:        newest.instances,
+		RPS:              requests / float64(n),
+		Success:          success(requests, failures),
+		P50Ms:            1000 * latency.Quantile(0.50),
+		P90Ms:            1000 * latency.Quantile(0.90),
+		P99Ms:            1000 * latency.Quantile(0.99),
+		Instances:        int(newest.instances),
 		RetriesPerSecond: retries / float64(n),
 		DeniedPerSecond:  denied / float64(n),
-		OpenBreakers:     newest.gauges.openBreakers,
-		InFlight:         inFlight,
+		OpenBreakers:     float64(newest.openBreakers),
+		InFlight:         float64(inFlight),
 		Endpoints:        []EndpointSnapshot{},
 	}
-	for key, e := range s.endpoints {
+	for _, in := range s.instances {
 		calls := 0.0
 		for k := first; k <= last; k++ {
-			calls += float64(e.requests[k%hotSlots])
+			calls += float64(in.figures(k).attempts)
 		}
 		if calls > 0 {
-			out.Endpoints = append(out.Endpoints, EndpointSnapshot{ID: key.id, Address: key.address, RPS: calls / float64(n)})
+			out.Endpoints = append(out.Endpoints, EndpointSnapshot{ID: in.name(), Address: in.address, RPS: calls / float64(n)})
 		}
 	}
 	slices.SortFunc(out.Endpoints, func(a, b EndpointSnapshot) int {
@@ -150,14 +155,29 @@ func (s *Store) History(id Service, since time.Time) []Point {
 	if oldest := now.Add(-s.cfg.Retention); since.Before(oldest) {
 		since = oldest
 	}
-	out := make([]Point, 0, len(svc.old)+hotSlots)
-	for i := range svc.old {
-		if p := svc.old[(svc.oldest+i)%len(svc.old)]; !p.Time.Before(since) {
-			out = append(out, p)
-		}
-	}
-	for n := max(s.cur-hotSlots+1, svc.born, slotOf(since.Add(step-1))); n <= min(s.cur-settle, s.sampled); n++ {
-		out = append(out, svc.point(n))
-	}
+	out := []Point{}
+	var h Histogram
+	svc.each(slotOf(since.Add(step-1)), min(s.cur-settle, s.sampled), s.cur, func(n int64, f *figures, l latencies) {
+		h.reset()
+		l.into(&h)
+		side, inFlight := f.side()
+		out = append(out, Point{
+			Time:         timeOf(n),
+			RPS:          float64(side.requests),
+			Success:      success(float64(side.requests), float64(side.failures)),
+			P50:          seconds(h.Quantile(0.50)),
+			P90:          seconds(h.Quantile(0.90)),
+			P99:          seconds(h.Quantile(0.99)),
+			Instances:    int(f.instances),
+			InFlight:     float64(inFlight),
+			Retries:      float64(f.retries),
+			Denied:       float64(f.denied),
+			OpenBreakers: float64(f.openBreakers),
+		})
+	})
 	return out
 }
+
+func timeOf(slot int64) time.Time { return time.Unix(0, slot*int64(step)).UTC() }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

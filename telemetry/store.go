@@ -1,7 +1,8 @@
-// Package telemetry is meshd's memory of what sidecars measure: it takes their
-// OTLP metrics, turns cumulative values into what happened each second, and
-// answers what a service looked like, as its callers saw it, over the last
-// seconds and the last quarter of an hour.
+// Package telemetry is meshd's memory of what sidecars measure: it takes OTLP
+// metrics, turns cumulative values into what happened each second, keeps that
+// for an hour with whole distributions, and answers what a service, an
+// instance or a caller's calls looked like in any stretch of it. Beside it, it
+// keeps whole traces (docs/design/010-watching.md).
 //
 // Memory is bounded by Config; what does not fit is counted, refused in the
 // OTLP answer and logged, and changes nothing for what is already kept.
@@ -10,28 +11,38 @@ package telemetry
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
-
-	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
-	"google.golang.org/grpc"
 )
 
 // Config of a Store. The zero value of a field means its default.
 type Config struct {
 	// Clock tells the time; time.Now by default.
 	Clock func() time.Time
-	// Retention is how far back History goes; 15 min by default, 192 s at least.
+	// Retention is how far back it remembers; 1 h by default, 192 s at least.
 	Retention time.Duration
 	// Instances says how many instances each service has at the moment; it is
 	// called once a second by Run. Nil: the store knows no instances.
 	Instances func() map[Service]int
-	// MaxServices (default 256), MaxEndpoints of a service (256) and MaxSeries
-	// of all reporters together (200,000) bound the memory.
+
+	// What bounds the memory, in numbers: services (default 256), instances of
+	// a service (256) and of all (2,000), callers and what they call (4,096
+	// pairs), those that report (5,000) and their series (1,000,000).
 	MaxServices  int
 	MaxEndpoints int
+	MaxInstances int
+	MaxEdges     int
+	MaxReporters int
 	MaxSeries    int
+	// And in bytes: what has passed (default 192 MiB: beyond it the oldest
+	// minutes are forgotten early) and the last values of reported distributions
+	// (64 MiB).
+	MaxHistory    int
+	MaxHistograms int
+
 	// Logger takes a warning when something no longer fits; slog.Default() by default.
 	Logger *slog.Logger
 }
@@ -47,21 +58,32 @@ const forgetAfter = hotSlots * step
 // series is left with a service that has been forgotten.
 const minRetention = 3 * hotSlots * step
 
-// A Store keeps what sidecars report. Its methods may be called from any
+// A Store keeps what is reported. Its methods may be called from any
 // goroutine; Run is called once.
 type Store struct {
-	cfg Config
+	cfg  Config
+	seed maphash.Seed
 
 	mu        sync.Mutex
 	cur       int64 // the slot that time is in
 	sampled   int64 // newest slot whose gauges have been sampled
 	services  map[Service]*service
+	ports     map[string]*port
+	edges     map[pair]*edge
 	reporters map[reporterKey]*reporter
 	followed  map[string]struct{} // see Follow
-	nSeries   int
 	stats     Stats
-	scratch   buckets // what has just arrived
-	delta     buckets // what is new in it
+
+	nSeries, nInstances          int
+	historyBytes, histogramBytes int
+	noEvict, noEvictEdge         int64 // slots before which there is no use in trying
+
+	// Of the report that is being read.
+	point         point
+	scratch, last buckets // what has just arrived, and what had before
+	delta         buckets // what is new in it
+	bytes         []byte
+	shares        []share
 
 	subs   map[chan struct{}]struct{}
 	closed bool
@@ -69,19 +91,23 @@ type Store struct {
 
 // Stats counts what the store took and what it refused since it began.
 type Stats struct {
-	Reporters, Series, Services int // at the moment
+	Reporters, Series, Services, Instances, Edges int // at the moment
+	HistoryBytes                                  int // at the moment
 
 	Points            uint64 // taken
 	OutOfOrder        uint64 // older than what was known, dropped
 	Invalid           uint64 // refused: not what docs/reference/wire.md says
+	OverflowReporters uint64 // points refused: Config.MaxReporters
 	OverflowServices  uint64 // refused: Config.MaxServices
-	OverflowSeries    uint64 // refused: Config.MaxSeries
-	OverflowEndpoints uint64 // not listed: Config.MaxEndpoints
+	OverflowSeries    uint64 // refused: Config.MaxSeries, Config.MaxHistograms
+	OverflowEndpoints uint64 // not told apart: Config.MaxEndpoints, Config.MaxInstances
+	OverflowEdges     uint64 // not told apart: Config.MaxEdges
+	OverflowHistory   uint64 // minutes forgotten early: Config.MaxHistory
 }
 
 // Overflow is the number of points that did not fit.
 func (s Stats) Overflow() uint64 {
-	return s.OverflowServices + s.OverflowSeries + s.OverflowEndpoints
+	return s.OverflowReporters + s.OverflowServices + s.OverflowSeries + s.OverflowEndpoints + s.OverflowEdges
 }
 
 // NewStore makes an empty store.
@@ -92,24 +118,27 @@ func NewStore(cfg Config) *Store {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	cfg.Retention = max(cmp.Or(cfg.Retention, 15*time.Minute), minRetention)
+	cfg.Retention = max(cmp.Or(cfg.Retention, time.Hour), minRetention)
 	cfg.MaxServices = cmp.Or(cfg.MaxServices, 256)
 	cfg.MaxEndpoints = cmp.Or(cfg.MaxEndpoints, 256)
-	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 200_000)
+	cfg.MaxInstances = cmp.Or(cfg.MaxInstances, 2_000)
+	cfg.MaxEdges = cmp.Or(cfg.MaxEdges, 4_096)
+	cfg.MaxReporters = cmp.Or(cfg.MaxReporters, 5_000)
+	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 1_000_000)
+	cfg.MaxHistory = cmp.Or(cfg.MaxHistory, 192<<20)
+	cfg.MaxHistograms = cmp.Or(cfg.MaxHistograms, 64<<20)
 	now := slotOf(cfg.Clock())
 	return &Store{
 		cfg:       cfg,
 		cur:       now,
 		sampled:   now - 1,
+		seed:      maphash.MakeSeed(),
 		services:  map[Service]*service{},
+		ports:     map[string]*port{},
+		edges:     map[pair]*edge{},
 		reporters: map[reporterKey]*reporter{},
 		subs:      map[chan struct{}]struct{}{},
 	}
-}
-
-// Register adds the OTLP MetricsService to a gRPC server.
-func (s *Store) Register(r grpc.ServiceRegistrar) {
-	metricspb.RegisterMetricsServiceServer(r, &receiver{store: s})
 }
 
 // Run samples gauges and instances and wakes subscribers once a second, until
@@ -128,7 +157,8 @@ func (s *Store) Run(ctx context.Context) {
 			if st := s.Stats(); st.Overflow() > reported {
 				reported = st.Overflow()
 				s.cfg.Logger.Warn("telemetry: reports do not fit",
-					"services", st.OverflowServices, "series", st.OverflowSeries, "endpoints", st.OverflowEndpoints)
+					"reporters", st.OverflowReporters, "services", st.OverflowServices, "series", st.OverflowSeries,
+					"instances", st.OverflowEndpoints, "callers", st.OverflowEdges)
 			}
 		}
 	}
@@ -159,6 +189,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Reporters, st.Series, st.Services = len(s.reporters), s.nSeries, len(s.services)
+	st.Instances, st.Edges, st.HistoryBytes = s.nInstances, len(s.edges), s.historyBytes
 	return st
 }
 
@@ -195,13 +226,21 @@ func (s *Store) tick() {
 // sample writes the gauges of the moment into the slots that have ended since
 // the last sample. Needs s.mu.
 func (s *Store) sample(now int64, instances map[Service]int) {
-	sums := map[*service]gauges{}
+	for _, svc := range s.services {
+		svc.now = gauges{}
+		for _, in := range svc.instances {
+			in.active = 0
+		}
+	}
 	for _, r := range s.reporters {
-		for _, g := range r.gauges {
-			if now-g.seen <= int64(staleAfter) {
-				sum := sums[g.service]
-				g.kind.addGauge(&sum, g.value)
-				sums[g.service] = sum
+		for _, i := range r.gauges {
+			g := &r.series[i]
+			if now-g.seen > int64(staleAfter) {
+				continue
+			}
+			g.port.service.now.add(g.kind, float32(g.value))
+			if g.inst != nil {
+				g.inst.active += float32(g.value)
 			}
 		}
 	}
@@ -212,44 +251,118 @@ func (s *Store) sample(now int64, instances map[Service]int) {
 			}
 		}
 	}
-	for n := max(s.sampled+1, s.cur-hotSlots+1); n < s.cur; n++ {
-		for _, svc := range s.services {
-			sl := svc.slot(n)
-			sl.gauges, sl.instances = sums[svc], instances[svc.id]
+	first := max(s.sampled+1, s.cur-hotSlots+1)
+	for _, svc := range s.services {
+		for n := first; n < s.cur; n++ {
+			f := &svc.slot(n).figures
+			f.gauges, f.instances = svc.now, int32(instances[svc.id])
 		}
+		for _, in := range svc.instances {
+			in.now = in.active
+			for n := first; n < s.cur; n++ {
+				in.figures(n).active = in.now
+			}
+		}
+		s.notice(svc)
 	}
 	s.sampled = max(s.sampled, s.cur-1)
 }
 
-// expire forgets reporters that fell silent and services that nobody has
-// mentioned for Config.Retention. Needs s.mu.
+// expire forgets reporters that fell silent, and services, instances and
+// callers that nobody has mentioned for Config.Retention. Needs s.mu.
 func (s *Store) expire(now int64) {
 	for key, r := range s.reporters {
 		if now-r.seen > int64(forgetAfter) {
 			s.nSeries -= len(r.series)
+			for i := range r.series {
+				s.histogramBytes -= r.series[i].bytes()
+			}
 			delete(s.reporters, key)
 		} else if s.cur%hotSlots == 0 {
-			s.nSeries -= r.forget(now)
+			gone, bytes := r.forget(now)
+			s.nSeries -= gone
+			s.histogramBytes -= bytes
 		}
 	}
+	long := int64(s.cfg.Retention / step)
 	for id, svc := range s.services {
-		if time.Duration(s.cur-svc.lastSeen)*step > s.cfg.Retention {
-			delete(s.services, id)
+		if s.cur-svc.lastSeen > long {
+			s.dropService(id, svc)
+			continue
+		}
+		for _, in := range svc.instances {
+			if s.cur-in.last > long {
+				s.dropInstance(svc, in)
+			}
 		}
 	}
+	for _, e := range s.edges {
+		if s.cur-e.last > long {
+			s.dropEdge(e)
+		}
+	}
+}
+
+func (s *Store) dropService(id Service, svc *service) {
+	for _, in := range svc.instances {
+		s.dropInstance(svc, in)
+	}
+	for _, p := range svc.ports {
+		delete(s.ports, p.text)
+	}
+	s.historyBytes -= svc.history.size()
+	delete(s.services, id)
 }
 
 // advance opens the slots up to n. Time that goes backwards changes nothing.
 // Needs s.mu.
 func (s *Store) advance(n int64) {
-	keep := int(s.cfg.Retention / step)
+	if n <= s.cur {
+		return
+	}
+	keep := int64(s.cfg.Retention / step)
 	// After a long sleep there is no history to keep; open only what matters.
-	for k := max(s.cur+1, n-int64(keep)-hotSlots); k <= n; k++ {
+	for k := max(s.cur+1, n-keep-hotSlots); k <= n; k++ {
 		for _, svc := range s.services {
-			svc.open(k, keep)
+			s.historyBytes += svc.turn(k)
+		}
+		for _, e := range s.edges {
+			s.historyBytes += e.turn(k)
 		}
 	}
-	s.cur = max(s.cur, n)
+	if n/perChunk != s.cur/perChunk {
+		s.dropBefore(n - keep)
+	}
+	s.cur = n
+	s.fit()
+}
+
+// dropBefore forgets what ended before slot n. Needs s.mu.
+func (s *Store) dropBefore(n int64) {
+	freed := 0
+	for _, svc := range s.services {
+		freed += svc.history.dropBefore(n)
+		for _, in := range svc.instances {
+			freed += in.history.dropBefore(n) + in.wide.dropBefore(n/wideSteps)
+		}
+	}
+	for _, e := range s.edges {
+		freed += e.minutes.dropBefore(n / minuteSteps)
+	}
+	s.historyBytes -= freed
+}
+
+// fit forgets the oldest minutes while there is more than Config.MaxHistory.
+// Needs s.mu.
+func (s *Store) fit() {
+	for n := s.cur - int64(s.cfg.Retention/step); s.historyBytes > s.cfg.MaxHistory && n < s.cur; {
+		before := s.historyBytes
+		n += perChunk
+		s.dropBefore(n)
+		if s.historyBytes < before {
+			s.stats.OverflowHistory++
+		}
+	}
 }
 
 // service finds or makes the service; nil when there is no room. Needs s.mu.
@@ -260,10 +373,37 @@ func (s *Store) service(id Service) *service {
 			s.stats.OverflowServices++
 			return nil
 		}
-		svc = &service{id: id, born: s.cur - settle, endpoints: map[endpointKey]*endpoint{}, lastSeen: s.cur}
+		svc = &service{id: id, born: s.cur - settle, instances: map[string]*instance{}, lastSeen: s.cur}
+		svc.history.per = perChunk
 		s.services[id] = svc
 	}
 	return svc
+}
+
+// port finds or makes what meshd.service names, or says why there is none.
+// Needs s.mu.
+func (s *Store) port(text string) (*port, error) {
+	if p := s.ports[text]; p != nil {
+		return p, nil
+	}
+	id, err := ParseService(text)
+	if err != nil {
+		s.stats.Invalid++
+		return nil, err
+	}
+	svc := s.service(id)
+	if svc == nil {
+		return nil, fmt.Errorf("meshd.service %q: meshd keeps at most %d services", clip(text, 64), s.cfg.MaxServices)
+	}
+	if len(svc.ports) >= maxPorts {
+		s.stats.OverflowServices++
+		return nil, fmt.Errorf("meshd.service %q: meshd knows at most %d ports of a service", clip(text, 64), maxPorts)
+	}
+	_, followed := s.followed[text]
+	p := &port{text: text, service: svc, followed: followed}
+	s.ports[text] = p
+	svc.ports = append(svc.ports, p)
+	return p, nil
 }
 
 func slotOf(t time.Time) int64 { return t.UnixNano() / int64(step) }
