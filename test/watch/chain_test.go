@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/meshd/meshd/test/rig"
 )
 
@@ -21,8 +24,9 @@ type chain struct {
 	carts           [2]*rig.Sidecar
 	client          *http.Client // the application beside edge
 
-	forget  atomic.Bool // shop does not hand traceparent on
-	content atomic.Bool // shop answers 200, whatever cart says
+	forget  atomic.Bool                  // shop does not hand traceparent on
+	content atomic.Bool                  // shop answers 200, whatever cart says
+	tracer  atomic.Pointer[trace.Tracer] // shop's own; nil: it has none
 
 	mu     sync.Mutex
 	answer func(w http.ResponseWriter) // cart's
@@ -43,9 +47,9 @@ func newChain(t *testing.T, env ...string) *chain {
 		c.carts[i] = m.Sidecar(t, rig.Spec{Service: "cart", Instance: fmt.Sprintf("cart-%d", i), App: rig.Serve(t, 1, cart), Env: env})
 	}
 	out := rig.Addrs(t, 2)
-	shop := passOn(t, out[0], "http://cart:8080/items", &c.forget, &c.content)
+	shop := passOn(t, out[0], "http://cart:8080/items", c)
 	c.shop = m.Sidecar(t, rig.Spec{Service: "shop", Instance: "shop-0", App: rig.Serve(t, 1, shop), Outbound: out[0], Env: env})
-	web := passOn(t, out[1], "http://shop:8080/", &atomic.Bool{}, &atomic.Bool{})
+	web := passOn(t, out[1], "http://shop:8080/", &chain{})
 	c.web = m.Sidecar(t, rig.Spec{Service: "web", Instance: "web-0", App: rig.Serve(t, 1, web), Outbound: out[1], Env: env})
 	c.edge = m.Sidecar(t, rig.Spec{Service: "edge", Instance: "edge-0", Env: env})
 	m.AwaitReady("cart-0", "cart-1", "shop-0", "web-0")
@@ -54,8 +58,8 @@ func newChain(t *testing.T, env ...string) *chain {
 }
 
 // passOn is an application that answers with what a call to url through its
-// sidecar comes to.
-func passOn(t *testing.T, sidecar, url string, forget, content *atomic.Bool) http.Handler {
+// sidecar comes to. What else it does, c says.
+func passOn(t *testing.T, sidecar, url string, c *chain) http.Handler {
 	client := &http.Client{Transport: rig.Transport(t, 1, sidecar), Timeout: 20 * time.Second}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, url, nil)
@@ -63,7 +67,14 @@ func passOn(t *testing.T, sidecar, url string, forget, content *atomic.Bool) htt
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		if !forget.Load() {
+		tracer := c.tracer.Load()
+		switch {
+		case tracer != nil: // as OpenTelemetry's instrumentation of HTTP does it
+			ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+			ctx, span := (*tracer).Start(ctx, "look into the cart")
+			defer span.End()
+			propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
+		case !c.forget.Load():
 			req.Header.Set("traceparent", r.Header.Get("traceparent"))
 		}
 		res, err := client.Do(req)
@@ -72,7 +83,7 @@ func passOn(t *testing.T, sidecar, url string, forget, content *atomic.Bool) htt
 			return
 		}
 		defer res.Body.Close()
-		if !content.Load() {
+		if !c.content.Load() {
 			w.WriteHeader(res.StatusCode)
 		}
 		_, _ = io.Copy(w, res.Body)

@@ -26,17 +26,18 @@ func TestKept(t *testing.T) {
 		c.answers(func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) })
 		c.content.Store(true)
 		defer c.content.Store(false)
-		heard := c.call(t, http.StatusOK)
-		if len(heard) != 1 {
-			t.Fatalf("cart heard of traces %q", heard)
-		}
-		b.awaitTree(t, heard[0], func(root *node, spans []span) error {
-			cart := "cart-0"
-			if slices.ContainsFunc(spans, func(s span) bool { return s.Instance == "cart-1" }) {
-				cart = "cart-1"
+		for hedged := true; hedged; { // one in a hundred is, and has more spans
+			heard := c.call(t, http.StatusOK)
+			if len(heard) == 0 {
+				t.Fatal("cart heard of no trace")
 			}
-			return is(strings.ReplaceAll(path, "CART", cart))(root, spans)
-		})
+			b.awaitTree(t, heard[0], func(root *node) error {
+				if hedged = strings.Contains(root.outline(), "resend_count"); hedged {
+					return nil
+				}
+				return is(path)(root)
+			})
+		}
 	})
 
 	t.Run("slow", func(t *testing.T) {
@@ -47,7 +48,7 @@ func TestKept(t *testing.T) {
 		if len(heard) == 0 { // a hedge is a second one, of the same trace
 			t.Fatal("cart heard of no trace")
 		}
-		b.awaitTree(t, heard[0], func(root *node, _ []span) error {
+		b.awaitTree(t, heard[0], func(root *node) error {
 			// Going down where the time is leads to who took it.
 			var way []string
 			for n := root; n != nil; {
@@ -84,5 +85,5 @@ const path = `client edge-0 status_code=200
           server shop-0 status_code=200
             client shop-0 status_code=500 type=500
               client shop-0 attempt status_code=500 type=500
-                server CART status_code=500 type=500
+                server cart-A status_code=500 type=500
 `
