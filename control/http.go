@@ -44,6 +44,7 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /api/v1/objects", a.applyObjects)
 	mux.HandleFunc("DELETE /api/v1/objects/{kind}/{namespace}/{name}", a.deleteObject)
 	mux.HandleFunc("GET /api/v1/status", a.status)
+	mux.HandleFunc("GET /api/v1/targets", a.targets)
 	mux.HandleFunc("GET /api/v1/scale/{namespace}/{service}", a.getScale)
 	mux.HandleFunc("PUT /api/v1/scale/{namespace}/{service}", a.putScale)
 	if a.level != nil {

@@ -97,6 +97,7 @@ func TestHTTP(t *testing.T) {
 		{"a form's type", "PUT", "/api/v1/scale/default/checkout", "Content-Type: text/plain", `{"replicas":3}`, 415, `application/json is accepted`},
 		{"another site's page", "PUT", "/api/v1/scale/default/checkout", asJSON + "|Origin: http://evil.example", `{"replicas":3}`, 403, `another site`},
 		{"a form of another site", "POST", "/scale/default/checkout", "Sec-Fetch-Site: cross-site", ``, 403, `another site`},
+		{"targets", "GET", "/api/v1/targets", "", "", 200, `^\[\]\n$`},
 		{"another name for us", "GET", "/api/v1/status", "Host: evil.example:80", "", 403, `Host \\"evil.example:80\\"`},
 		{"a configured name", "GET", "/api/v1/status", "Host: meshd.example", "", 200, `services`},
 		{"localhost", "GET", "/api/v1/status", "Host: localhost:1", "", 200, `services`},

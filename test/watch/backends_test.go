@@ -2,13 +2,17 @@ package watch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,17 +119,11 @@ func environment(more ...string) []string {
 	}, more...)
 }
 
-// scrape makes Prometheus read these sidecars and no others, and waits until
-// it has.
-func (b *backends) scrape(t *testing.T, sidecars ...*rig.Sidecar) {
+// scrape makes Prometheus read a chain's sidecars, those that meshd knows and
+// edge's, and waits until it has.
+func (b *backends) scrape(t *testing.T, c *chain) {
 	t.Helper()
-	group := struct {
-		Targets []string `json:"targets"`
-	}{}
-	for _, s := range sidecars {
-		group.Targets = append(group.Targets, s.Admin)
-	}
-	list, err := json.Marshal([]any{group})
+	list, err := json.Marshal([]any{map[string]any{"targets": []string{c.edge.Admin}, "labels": map[string]string{"instance": "edge-0"}}})
 	if err == nil {
 		err = os.WriteFile(b.targets+".new", list, 0o644)
 	}
@@ -136,14 +134,43 @@ func (b *backends) scrape(t *testing.T, sidecars ...*rig.Sidecar) {
 		t.Fatal(err)
 	}
 	process.Await(t, time.Minute, func() error {
-		got, err := b.query("sum(up)")
+		got, err := b.query("up == 1")
 		if err != nil {
 			return err
 		}
-		if len(got) != 1 || got[0].value != float64(len(sidecars)) {
-			return fmt.Errorf("%v of %d sidecars are up", got, len(sidecars))
+		var up []string
+		for _, s := range got {
+			up = append(up, s.labels["instance"])
+		}
+		slices.Sort(up)
+		if want := []string{"cart-0", "cart-1", "edge-0", "shop-0", "web-0"}; !slices.Equal(up, want) {
+			return fmt.Errorf("sidecars %q are up, want %q", up, want)
 		}
 		return nil
+	})
+}
+
+// meshdAt serves meshd where the files expect it, which is where it is unless
+// it is told otherwise.
+func meshdAt(t *testing.T, m *rig.Mesh) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:15020")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{DisableKeepAlives: true}
+	srv := &http.Server{Handler: &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: m.HTTP}) },
+		Transport: tr,
+	}}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		_ = srv.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		tr.CloseIdleConnections()
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 // has two instances. Sidecars in between; the applications hand nothing on but
 // traceparent.
 type chain struct {
+	mesh            *rig.Mesh
 	edge, web, shop *rig.Sidecar
 	carts           [2]*rig.Sidecar
 	client          *http.Client // the application beside edge
@@ -35,7 +36,7 @@ type chain struct {
 
 func newChain(t *testing.T, env ...string) *chain {
 	m := rig.New(t)
-	c := &chain{answer: func(http.ResponseWriter) {}}
+	c := &chain{mesh: m, answer: func(http.ResponseWriter) {}}
 	cart := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		c.heard = append(c.heard, traceID(r))
@@ -124,9 +125,4 @@ func (c *chain) call(t *testing.T, want int) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.heard
-}
-
-// sidecars are all of them.
-func (c *chain) sidecars() []*rig.Sidecar {
-	return []*rig.Sidecar{c.edge, c.web, c.shop, c.carts[0], c.carts[1]}
 }

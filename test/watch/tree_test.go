@@ -20,6 +20,7 @@ import (
 func TestSampled(t *testing.T) {
 	b := newBackends(t)
 	c := newChain(t, environment("OTEL_TRACES_SAMPLER=parentbased_always_on")...)
+	meshdAt(t, c.mesh)
 	t.Run("one", func(t *testing.T) { oneTree(t, b, c) })
 	t.Run("two", func(t *testing.T) { twoTrees(t, b, c) })
 	t.Run("sdk", func(t *testing.T) { ownSpan(t, b, c) })
