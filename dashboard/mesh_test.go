@@ -19,7 +19,9 @@ import (
 type receiver struct{ metricspb.MetricsServiceServer }
 
 func (r *receiver) RegisterService(_ *grpc.ServiceDesc, impl any) {
-	r.MetricsServiceServer = impl.(metricspb.MetricsServiceServer)
+	if metrics, ok := impl.(metricspb.MetricsServiceServer); ok {
+		r.MetricsServiceServer = metrics
+	}
 }
 
 // report sends n calls (cumulative) of 10 ms, failed of them with status 503.

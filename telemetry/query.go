@@ -23,6 +23,8 @@ type Reader interface {
 	Trace(id string) (Trace, bool)
 }
 
+var _ Reader = (*Store)(nil)
+
 // A Span is a stretch of time: From up to, and not including, To. The zero To
 // is now, the zero From is 5 min before To. Step is how long a Sample is, in
 // whole seconds, aligned to multiples of itself, so that samples keep their

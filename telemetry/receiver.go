@@ -7,6 +7,7 @@ import (
 	"math"
 
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -72,6 +73,12 @@ func (s *Store) Register(r grpc.ServiceRegistrar) {
 			return impl.(*receiver).export(raw)
 		})}
 	r.RegisterService(&metrics, &receiver{store: s})
+	spans := tracepb.TraceService_ServiceDesc
+	spans.Methods = []grpc.MethodDesc{rawMethod(tracepb.TraceService_Export_FullMethodName, "Export",
+		func(impl any, raw []byte) (*tracepb.ExportTraceServiceResponse, error) {
+			return impl.(*spanReceiver).export(raw)
+		})}
+	r.RegisterService(&spans, &spanReceiver{traces: &s.traces})
 }
 
 // intake is one request being read. Needs Store.mu.

@@ -38,10 +38,11 @@ type Config struct {
 	MaxReporters int
 	MaxSeries    int
 	// And in bytes: what has passed (default 192 MiB: beyond it the oldest
-	// minutes are forgotten early) and the last values of reported distributions
-	// (64 MiB).
+	// minutes are forgotten early), the last values of reported distributions
+	// (64 MiB), and spans (64 MiB, the oldest trace leaves first).
 	MaxHistory    int
 	MaxHistograms int
+	MaxTraces     int
 
 	// Logger takes a warning when something no longer fits; slog.Default() by default.
 	Logger *slog.Logger
@@ -61,8 +62,9 @@ const minRetention = 3 * hotSlots * step
 // A Store keeps what is reported. Its methods may be called from any
 // goroutine; Run is called once.
 type Store struct {
-	cfg  Config
-	seed maphash.Seed
+	cfg    Config
+	traces traces // has its own lock
+	seed   maphash.Seed
 
 	mu        sync.Mutex
 	cur       int64 // the slot that time is in
@@ -92,7 +94,7 @@ type Store struct {
 // Stats counts what the store took and what it refused since it began.
 type Stats struct {
 	Reporters, Series, Services, Instances, Edges int // at the moment
-	HistoryBytes                                  int // at the moment
+	HistoryBytes, TraceBytes, Traces              int // at the moment
 
 	Points            uint64 // taken
 	OutOfOrder        uint64 // older than what was known, dropped
@@ -103,6 +105,11 @@ type Stats struct {
 	OverflowEndpoints uint64 // not told apart: Config.MaxEndpoints, Config.MaxInstances
 	OverflowEdges     uint64 // not told apart: Config.MaxEdges
 	OverflowHistory   uint64 // minutes forgotten early: Config.MaxHistory
+
+	Spans        uint64 // taken
+	InvalidSpans uint64 // refused
+	DroppedSpans uint64 // refused: of a trace, or by themselves, too large
+	Evicted      uint64 // traces that made place for newer ones
 }
 
 // Overflow is the number of points that did not fit.
@@ -127,11 +134,13 @@ func NewStore(cfg Config) *Store {
 	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 1_000_000)
 	cfg.MaxHistory = cmp.Or(cfg.MaxHistory, 192<<20)
 	cfg.MaxHistograms = cmp.Or(cfg.MaxHistograms, 64<<20)
+	cfg.MaxTraces = cmp.Or(cfg.MaxTraces, 64<<20)
 	now := slotOf(cfg.Clock())
 	return &Store{
 		cfg:       cfg,
 		cur:       now,
 		sampled:   now - 1,
+		traces:    newTraces(cfg.MaxTraces),
 		seed:      maphash.MakeSeed(),
 		services:  map[Service]*service{},
 		ports:     map[string]*port{},
@@ -190,6 +199,7 @@ func (s *Store) Stats() Stats {
 	st := s.stats
 	st.Reporters, st.Series, st.Services = len(s.reporters), s.nSeries, len(s.services)
 	st.Instances, st.Edges, st.HistoryBytes = s.nInstances, len(s.edges), s.historyBytes
+	s.traces.count(&st)
 	return st
 }
 

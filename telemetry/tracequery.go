@@ -1,0 +1,212 @@
+package telemetry
+
+import (
+	"cmp"
+	"encoding/hex"
+	"math"
+	"slices"
+	"time"
+
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	otlptrace "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// MaxTraceLimit is the most traces that a query gives.
+const MaxTraceLimit = 1000
+
+// extent is what a trace looks like from outside.
+type extent struct {
+	trace      *trace
+	start, end int64
+	service    int64 // duration of the longest span that the query's service is in
+	failed     bool  // some span that it is in is
+}
+
+// extent is t as p has a part in it; nil is anybody.
+func (t *trace) extent(p *party) (e extent, in bool) {
+	e = extent{trace: t, start: math.MaxInt64}
+	for i := range t.spans {
+		sp := &t.spans[i]
+		e.start, e.end = min(e.start, sp.start), max(e.end, sp.end())
+		if p == nil || sp.in(p) {
+			in = true
+			e.service = max(e.service, sp.duration)
+			e.failed = e.failed || sp.failed
+		}
+	}
+	if p == nil {
+		e.service = e.end - e.start
+	}
+	return e, in
+}
+
+// Traces implements Reader.
+func (s *Store) Traces(q TraceQuery) []TraceSummary {
+	t := &s.traces
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var p *party
+	if q.Service != (Service{}) {
+		p = &party{q.Service, []byte(q.Service.String())}
+	}
+	var found []extent
+	for _, tr := range t.byID {
+		e, in := tr.extent(p)
+		if in && e.service >= int64(q.Min) && (q.Kind != TraceError || e.failed) {
+			found = append(found, e)
+		}
+	}
+	slices.SortFunc(found, func(a, b extent) int {
+		if q.Kind == TraceSlow && a.service != b.service {
+			return cmp.Compare(b.service, a.service)
+		}
+		return cmp.Or(cmp.Compare(b.start, a.start), slices.Compare(a.trace.id[:], b.trace.id[:]))
+	})
+	limit := min(cmp.Or(max(q.Limit, 0), 50), MaxTraceLimit)
+	out := []TraceSummary{}
+	for _, e := range found[:min(limit, len(found))] {
+		out = append(out, e.summary())
+	}
+	return out
+}
+
+func (e extent) summary() TraceSummary {
+	t := e.trace
+	sum := TraceSummary{
+		ID: hex.EncodeToString(t.id[:]), Start: time.Unix(0, e.start).UTC(),
+		DurationMs: millis(e.end - e.start), ServiceMs: millis(e.service), Spans: len(t.spans),
+	}
+	byID := make(map[[8]byte]*span, len(t.spans))
+	services := map[Service]bool{}
+	for i := range t.spans {
+		byID[t.spans[i].id] = &t.spans[i]
+		services[t.spans[i].source.service] = true
+	}
+	sum.Services = len(services)
+	// The root has no parent; failing that, the earliest whose parent is not here.
+	rank := func(sp *span) int {
+		switch {
+		case sp.parent == [8]byte{}:
+			return 0
+		case byID[sp.parent] == nil:
+			return 1
+		}
+		return 2
+	}
+	root, failed, deepest := &t.spans[0], (*span)(nil), -1
+	for i := range t.spans {
+		sp := &t.spans[i]
+		if c := cmp.Or(cmp.Compare(rank(sp), rank(root)), cmp.Compare(sp.start, root.start)); c < 0 {
+			root = sp
+		}
+		if !sp.failed {
+			continue
+		}
+		depth := 0
+		for at := byID[sp.parent]; at != nil && depth < len(t.spans); at = byID[at.parent] {
+			depth++
+		}
+		if depth > deepest {
+			failed, deepest = sp, depth
+		}
+	}
+	full := root.full()
+	sum.Name, sum.Service = full.Name, root.source.service
+	if failed != nil {
+		sum.Failed, sum.Message = true, failed.full().Message
+	}
+	return sum
+}
+
+// Trace implements Reader.
+func (s *Store) Trace(id string) (Trace, bool) {
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != 16 {
+		return Trace{}, false
+	}
+	t := &s.traces
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tr := t.byID[[16]byte(raw)]
+	if tr == nil {
+		return Trace{}, false
+	}
+	out := Trace{ID: hex.EncodeToString(raw), Dropped: tr.dropped, Spans: make([]TraceSpan, 0, len(tr.spans))}
+	for i := range tr.spans {
+		out.Spans = append(out.Spans, tr.spans[i].full())
+	}
+	slices.SortStableFunc(out.Spans, func(a, b TraceSpan) int { return a.Start.Compare(b.Start) })
+	return out, true
+}
+
+var spanKinds = []string{"internal", "internal", "server", "client", "producer", "consumer", "internal"}
+
+// full is all that was said of the span.
+func (s *span) full() TraceSpan {
+	out := TraceSpan{
+		ID: hex.EncodeToString(s.id[:]), Kind: spanKinds[s.kind],
+		Service: s.source.service.Name, Namespace: s.source.service.Namespace, Instance: s.source.instance,
+		Start: time.Unix(0, s.start).UTC(), DurationMs: millis(s.duration), Failed: s.failed,
+		Attributes: map[string]any{}, Events: []TraceEvent{},
+	}
+	if s.parent != [8]byte{} {
+		out.Parent = hex.EncodeToString(s.parent[:])
+	}
+	var sp otlptrace.Span
+	if err := proto.Unmarshal(s.raw, &sp); err != nil {
+		out.Name, out.Message = "(not readable)", err.Error()
+		return out
+	}
+	out.Name = sp.GetName()
+	out.Attributes = attributeMap(sp.GetAttributes())
+	for _, e := range sp.GetEvents() {
+		out.Events = append(out.Events, TraceEvent{
+			Name: e.GetName(), Time: time.Unix(0, int64(min(e.GetTimeUnixNano(), math.MaxInt64))).UTC(), Attributes: attributeMap(e.GetAttributes()),
+		})
+	}
+	if s.failed {
+		why, _ := out.Attributes["error.type"].(string)
+		out.Message = cmp.Or(sp.GetStatus().GetMessage(), why)
+	}
+	return out
+}
+
+func millis(ns int64) float64 { return float64(ns) / 1e6 }
+
+// anyValue is an AnyValue as Go has it: string, bool, int64, float64, []byte
+// (as hex), []any or map[string]any.
+func anyValue(v *commonpb.AnyValue) any {
+	switch v := v.GetValue().(type) {
+	case *commonpb.AnyValue_StringValue:
+		return v.StringValue
+	case *commonpb.AnyValue_BoolValue:
+		return v.BoolValue
+	case *commonpb.AnyValue_IntValue:
+		return v.IntValue
+	case *commonpb.AnyValue_DoubleValue:
+		if math.IsNaN(v.DoubleValue) || math.IsInf(v.DoubleValue, 0) {
+			return "not a finite number" // which JSON has no word for
+		}
+		return v.DoubleValue
+	case *commonpb.AnyValue_BytesValue:
+		return v.BytesValue // base64 in JSON
+	case *commonpb.AnyValue_ArrayValue:
+		out := make([]any, 0, len(v.ArrayValue.GetValues()))
+		for _, e := range v.ArrayValue.GetValues() {
+			out = append(out, anyValue(e))
+		}
+		return out
+	case *commonpb.AnyValue_KvlistValue:
+		return attributeMap(v.KvlistValue.GetValues())
+	}
+	return nil
+}
+
+func attributeMap(kvs []*commonpb.KeyValue) map[string]any {
+	out := make(map[string]any, len(kvs))
+	for _, kv := range kvs {
+		out[kv.GetKey()] = anyValue(kv.GetValue())
+	}
+	return out
+}
