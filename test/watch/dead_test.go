@@ -8,20 +8,17 @@ import (
 	"testing"
 	"time"
 
-	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/grpc"
 
 	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/test/rig"
 )
 
-// TestDead: where traces cannot be sent, calls take as long and sidecars have as
+// TestDead: where traces and metrics cannot be sent, calls take as long and sidecars have as
 // little memory as where they can, and spans are lost and counted.
 func TestDead(t *testing.T) {
 	m := rig.New(t)
 	m.Sidecar(t, rig.Spec{Service: "cart", App: rig.Serve(t, 1, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))})
-	counts := &sink{}
-	metrics := counts.serve(t)
 	refusing := rig.Serve(t, 1, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
 	gone := rig.Addrs(t, 1)[0] // nobody listens there
 	slow := deaf(t)
@@ -44,8 +41,7 @@ func TestDead(t *testing.T) {
 	for _, b := range all {
 		b.sidecar = m.Sidecar(t, rig.Spec{Service: "edge", Instance: "edge-" + b.name, Env: []string{
 			"OTEL_TRACES_SAMPLER=always_on", "OTEL_BSP_SCHEDULE_DELAY=100", fmt.Sprint("OTEL_BSP_MAX_QUEUE_SIZE=", queue),
-			"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" + b.url, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=" + b.protocol,
-			"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=" + metrics + "/v1/metrics", "OTEL_METRIC_EXPORT_INTERVAL=500",
+			"OTEL_EXPORTER_OTLP_ENDPOINT=" + b.url, "OTEL_EXPORTER_OTLP_PROTOCOL=" + b.protocol, "OTEL_METRIC_EXPORT_INTERVAL=500",
 		}})
 		b.client = &http.Client{Transport: rig.Transport(t, 1, b.sidecar.Outbound), Timeout: rig.Patience}
 	}
@@ -74,9 +70,9 @@ func TestDead(t *testing.T) {
 	usual, memory := median(all[0].took), all[0].sidecar.RSS(t)
 	for _, b := range all {
 		took, rss := median(b.took), b.sidecar.RSS(t)
-		var lost, well uint64
+		var well, lost int
 		process.Await(t, 30*time.Second, func() error {
-			if lost, well = counts.spans("edge-" + b.name); b.name == "well" && well < spans || b.name != "well" && lost < spans-queue {
+			if well, lost = sent(t, b.sidecar); b.name == "well" && well < spans || b.name != "well" && lost < spans-queue {
 				return fmt.Errorf("%s: %d spans are exported, %d lost, of %d", b.name, well, lost, spans)
 			}
 			return nil
@@ -140,24 +136,20 @@ func refuser(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// spans is what an instance said last of its spans for the backend that the
-// OTEL_ variables name: how many are lost, and how many that has.
-func (s *sink) spans(instance string) (lost, well uint64) {
-	var dropped, failed uint64
-	s.each(instance, func(m *metricspb.Metric) {
-		for _, p := range m.GetSum().GetDataPoints() {
-			if of := value(p.Attributes, "otel.component.name"); of != "" && of != "otel" {
-				continue
-			}
-			switch n, e := uint64(p.GetAsInt()), value(p.Attributes, "error.type"); {
-			case m.Name == "otel.sdk.processor.span.processed" && e != "":
-				dropped = n
-			case m.Name == "otel.sdk.exporter.span.exported" && e != "":
-				failed = n
-			case m.Name == "otel.sdk.exporter.span.exported":
-				well = n
+// sent is what a sidecar says became of its spans for the backend that the
+// OTEL_ variables name: how many that has, and how many are lost.
+func sent(t *testing.T, s *rig.Sidecar) (well, lost int) {
+	t.Helper()
+	families := metrics(t, s)
+	sum := func(name string) (n int) {
+		for _, m := range families[name].GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "meshd_exporter" && l.GetValue() == "otel" {
+					n += int(m.GetCounter().GetValue())
+				}
 			}
 		}
-	})
-	return dropped + failed, well
+		return n
+	}
+	return sum("meshd_telemetry_exported_total"), sum("meshd_telemetry_dropped_total")
 }
