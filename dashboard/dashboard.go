@@ -71,10 +71,7 @@ func New(cfg Config) (*Dashboard, error) {
 		return nil, errors.New("dashboard: Config.Store is nil: want the store that sidecars report to")
 	}
 	if cfg.Reader == nil {
-		var ok bool
-		if cfg.Reader, ok = any(cfg.Store).(telemetry.Reader); !ok {
-			cfg.Reader = interim{cfg.Store}
-		}
+		cfg.Reader = cfg.Store
 	}
 	if cfg.MaxSubscribers <= 0 {
 		cfg.MaxSubscribers = 64

@@ -66,10 +66,11 @@ func scaleFigure(id telemetry.Service, instance string, s state, samples []telem
 		X:           s.axis(),
 		Panels:      append(panels, share),
 	}
-	for i, e := range slices.All(events) {
+	ids := eventIDs(events)
+	for i, e := range events {
 		g := glyphs[e.Kind]
 		f.Marks = append(f.Marks, chart.Mark{
-			X: e.Time.Sub(s.to).Seconds(), Glyph: g.sign, Color: g.color, Link: "#" + eventID(i, e),
+			X: e.Time.Sub(s.to).Seconds(), Glyph: g.sign, Color: g.color, Link: "#" + ids[i],
 			Title: e.Time.UTC().Format(time.TimeOnly) + " " + g.text + ": " + e.Text,
 		})
 	}

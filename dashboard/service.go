@@ -172,16 +172,28 @@ var glyphs = map[telemetry.EventKind]struct {
 
 func eventRows(events []telemetry.Event) []eventRow {
 	var out []eventRow
+	ids := eventIDs(events)
 	for i, e := range slices.Backward(events) {
 		g := glyphs[e.Kind]
 		if g.text == "" {
 			g.sign, g.text = "·", string(e.Kind)
 		}
-		out = append(out, eventRow{ID: eventID(i, e), Time: e.Time.UTC().Format(time.TimeOnly), Glyph: g.sign, Kind: g.text, Text: e.Text, Instance: e.Instance})
+		out = append(out, eventRow{ID: ids[i], Time: e.Time.UTC().Format(time.TimeOnly), Glyph: g.sign, Kind: g.text, Text: e.Text, Instance: e.Instance})
 	}
 	return out
 }
 
-func eventID(i int, e telemetry.Event) string {
-	return fmt.Sprintf("event-%d-%d", e.Time.UnixMilli(), i)
+// eventIDs name events for links: by their time, so that the names stay as time
+// passes.
+func eventIDs(events []telemetry.Event) []string {
+	var out []string
+	same, last := 0, int64(0)
+	for _, e := range events {
+		at := e.Time.UnixMilli()
+		if same++; at != last {
+			same, last = 0, at
+		}
+		out = append(out, fmt.Sprintf("event-%d-%d", at, same))
+	}
+	return out
 }

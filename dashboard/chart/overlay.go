@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image/color"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -88,7 +89,7 @@ func (o *overlay) write(out *bytes.Buffer, height vg.Length, th Theme) {
 			xml.EscapeText(out, []byte(p.link))
 			// A picture has too many to step through; the page has them in a table.
 			out.WriteString(`" tabindex="-1" aria-label="`)
-			xml.EscapeText(out, []byte(p.title))
+			xml.EscapeText(out, []byte(strings.TrimSpace(p.glyph+" "+p.title)))
 			out.WriteString(`">`)
 		} else {
 			out.WriteString(`<g>`)

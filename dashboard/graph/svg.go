@@ -2,7 +2,6 @@ package graph
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -130,8 +129,6 @@ func (l *layout) box(out *bytes.Buffer, n Node, p place) {
 	if n.Link != "" {
 		out.WriteString(`<a href="`)
 		escape(out, n.Link)
-		out.WriteString(`" aria-label="`)
-		escape(out, n.Label+", "+cmp.Or(n.Note, "no calls"))
 		out.WriteString(`">`)
 	} else {
 		out.WriteString("<g>")
@@ -144,7 +141,8 @@ func (l *layout) box(out *bytes.Buffer, n Node, p place) {
 	}
 	fmt.Fprintf(out, `<text x="%.1f" y="%.1f" text-anchor="middle" font-size="13" fill="%s">`, x+boxWidth/2, y+19, fill)
 	escape(out, cut(n.Label, labelChars))
-	fmt.Fprintf(out, `</text><text x="%.1f" y="%.1f" text-anchor="middle" font-size="11" fill="var(--faint)">`, x+boxWidth/2, y+35)
+	fmt.Fprintf(out, `</text>
+<text x="%.1f" y="%.1f" text-anchor="middle" font-size="11" fill="var(--faint)">`, x+boxWidth/2, y+35)
 	escape(out, cut(n.Note, labelChars+5))
 	out.WriteString("</text>")
 	if n.Link != "" {
