@@ -16,21 +16,23 @@ import (
 // opentelemetry/proto/trace/v1/trace.proto.
 
 const (
-	spanTraceID    = 1
-	spanID         = 2
-	spanTraceState = 3
-	spanParentID   = 4
-	spanName       = 5
-	spanKind       = 6
-	spanStart      = 7
-	spanEnd        = 8
-	spanAttributes = 9
-	spanEvents     = 11
-	spanStatus     = 15
-	spanFlags      = 16
+	spanTraceID           = 1
+	spanID                = 2
+	spanTraceState        = 3
+	spanParentID          = 4
+	spanName              = 5
+	spanKind              = 6
+	spanStart             = 7
+	spanEnd               = 8
+	spanAttributes        = 9
+	spanDroppedAttributes = 10
+	spanEvents            = 11
+	spanDroppedEvents     = 12
+	spanStatus            = 15
+	spanFlags             = 16
 
-	eventTime, eventName, eventAttributes = 1, 2, 3
-	statusMessage, statusCode, codeError  = 2, 3, 2
+	eventTime, eventName, eventAttributes, eventDropped = 1, 2, 3, 4
+	statusMessage, statusCode, codeError                = 2, 3, 2
 
 	// SpanFlags: whether a parent is remote is known, and it is.
 	flagHasRemote, flagRemote = 0x100, 0x200
@@ -39,12 +41,12 @@ const (
 // scopeSpans is the field of ScopeSpans that holds its spans.
 const scopeSpans = 2
 
-// appendSpan appends s as one of a ScopeSpans' spans.
-func appendSpan(b []byte, s *Span) []byte {
+// appendSpan appends s as one of a ScopeSpans' spans, as far as the limits go.
+func appendSpan(b []byte, s *Span, l *limits) []byte {
 	b, at := begin(b, scopeSpans)
 	b = appendBytes(b, spanTraceID, s.Context.TraceID[:])
 	b = appendBytes(b, spanID, s.Context.SpanID[:])
-	flags := uint32(s.Context.Flags) | flagHasRemote
+	flags := uint32(s.Context.Flags&(FlagSampled|FlagRandom)) | flagHasRemote
 	if s.Parent.Valid() {
 		b = appendBytes(b, spanParentID, s.Parent.SpanID[:])
 		if s.RemoteParent {
@@ -58,18 +60,19 @@ func appendSpan(b []byte, s *Span) []byte {
 	b = appendInt(b, spanKind, uint64(s.Kind))
 	b = appendFixed64(b, spanStart, uint64(s.Start.UnixNano()))
 	b = appendFixed64(b, spanEnd, uint64(s.End.UnixNano()))
-	for i := range s.Attributes {
-		b = appendAttribute(b, spanAttributes, &s.Attributes[i])
+	b = appendAttributes(b, spanAttributes, spanDroppedAttributes, s.Attributes, l.attributes, l.valueLength)
+	events := s.Events
+	if over := len(events) - l.events; over > 0 {
+		events = events[:l.events]
+		b = appendInt(b, spanDroppedEvents, uint64(over))
 	}
-	for i := range s.Events {
-		e := &s.Events[i]
+	for i := range events {
+		e := &events[i]
 		var in int
 		b, in = begin(b, spanEvents)
 		b = appendFixed64(b, eventTime, uint64(e.Time.UnixNano()))
 		b = appendText(b, eventName, e.Name)
-		for k := range e.Attributes {
-			b = appendAttribute(b, eventAttributes, &e.Attributes[k])
-		}
+		b = appendAttributes(b, eventAttributes, eventDropped, e.Attributes, l.eventAttributes, l.valueLength)
 		end(b, in)
 	}
 	if s.Failed || s.Error != "" {
@@ -88,17 +91,30 @@ func appendSpan(b []byte, s *Span) []byte {
 	return b
 }
 
+// appendAttributes appends as many as may be, and in the field dropped how many
+// more there were.
+func appendAttributes(b []byte, field, dropped byte, all []attribute.KeyValue, most, valueLength int) []byte {
+	if over := len(all) - most; over > 0 {
+		all = all[:most]
+		b = appendInt(b, dropped, uint64(over))
+	}
+	for i := range all {
+		b = appendAttribute(b, field, &all[i], valueLength)
+	}
+	return b
+}
+
 // appendAttribute appends a common.v1.KeyValue.
-func appendAttribute(b []byte, field byte, a *attribute.KeyValue) []byte {
+func appendAttribute(b []byte, field byte, a *attribute.KeyValue, valueLength int) []byte {
 	b, at := begin(b, field)
 	b = appendText(b, 1, string(a.Key))
-	b = appendValue(b, 2, a.Value)
+	b = appendValue(b, 2, a.Value, valueLength)
 	end(b, at)
 	return b
 }
 
 // appendValue appends a common.v1.AnyValue.
-func appendValue(b []byte, field byte, v attribute.Value) []byte {
+func appendValue(b []byte, field byte, v attribute.Value, most int) []byte {
 	b, at := begin(b, field)
 	switch v.Type() {
 	case attribute.BOOL:
@@ -108,16 +124,16 @@ func appendValue(b []byte, field byte, v attribute.Value) []byte {
 	case attribute.FLOAT64:
 		b = appendFixed64(b, 4, math.Float64bits(v.AsFloat64()))
 	case attribute.STRING:
-		b = appendText(b, 1, v.AsString())
+		b = appendText(b, 1, cut(v.AsString(), most))
 	case attribute.STRINGSLICE:
 		var in int
 		b, in = begin(b, 5)
 		for _, s := range v.AsStringSlice() {
-			b = appendValue(b, 1, attribute.StringValue(s))
+			b = appendValue(b, 1, attribute.StringValue(s), most)
 		}
 		end(b, in)
 	default: // of which we make none
-		b = appendText(b, 1, v.String())
+		b = appendText(b, 1, cut(v.String(), most))
 	}
 	end(b, at)
 	return b

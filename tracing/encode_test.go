@@ -35,7 +35,7 @@ func TestEncode(t *testing.T) {
 	long := strings.Repeat("x", 70_000)
 	s := spanOf(attribute.String("s", long), attribute.Int("i", -7), attribute.Float64("f", 1.5), attribute.Bool("b", true),
 		attribute.StringSlice("l", []string{"p", "q"}), attribute.String("", ""), attribute.String("u", "a\xffb"))
-	b := appendSpan(appendSpan(nil, s), &Span{Context: s.Context, Name: "root", Kind: KindServer})
+	b := appendSpan(appendSpan(nil, s, &generous), &Span{Context: s.Context, Name: "root", Kind: KindServer}, &generous)
 	spans := decode(t, b)
 	if len(spans) != 2 {
 		t.Fatalf("%d spans", len(spans))
@@ -77,7 +77,7 @@ func BenchmarkEncode(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendSpan(buf[:0], s)
+		buf = appendSpan(buf[:0], s, &generous)
 	}
 	b.ReportMetric(float64(len(buf)), "B/span")
 }

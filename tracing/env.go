@@ -32,14 +32,15 @@ func (e *env) first(names ...string) (name, value string) {
 	return name, ""
 }
 
+// choice reads one of some words, in any case, as the specification asks.
 func (e *env) choice(unset string, accepted []string, names ...string) string {
 	name, value := e.first(names...)
 	if value == "" {
 		return unset
 	}
 	for _, a := range accepted {
-		if value == a {
-			return value
+		if strings.EqualFold(value, a) {
+			return a
 		}
 	}
 	e.refuse(name, value, strings.Join(accepted, ", "))
@@ -65,12 +66,21 @@ func (e *env) millis(unset time.Duration, names ...string) time.Duration {
 
 // number reads a whole number from 1 to most.
 func (e *env) number(unset int, accepted string, most int, names ...string) int {
+	return e.between(1, most, unset, accepted, names...)
+}
+
+// limit reads a number of things, of which there may be none.
+func (e *env) limit(unset int, names ...string) int {
+	return e.between(0, 1_000_000, unset, "a number from 0 to 1000000", names...)
+}
+
+func (e *env) between(least, most, unset int, accepted string, names ...string) int {
 	name, value := e.first(names...)
 	if value == "" {
 		return unset
 	}
 	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 || n > most {
+	if err != nil || n < least || n > most {
 		e.refuse(name, value, accepted)
 		return unset
 	}

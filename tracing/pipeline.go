@@ -55,7 +55,7 @@ func protoResource(res *resource.Resource) *resourcepb.Resource {
 	var b []byte
 	for it := res.Iter(); it.Next(); {
 		kv := it.Attribute()
-		b = appendAttribute(b, 1, &kv)
+		b = appendAttribute(b, 1, &kv, unlimited)
 	}
 	out := &resourcepb.Resource{}
 	if err := proto.Unmarshal(b, out); err != nil {
@@ -82,7 +82,7 @@ func (t *Telemetry) startMetrics(ctx context.Context, s settings, o Options, out
 		exporter:  &guardedMetrics{exporter, newGuard(o.Logger, "metrics")},
 		free:      free,
 		resource:  t.resource,
-		producers: append([]metric.Producer{t}, o.Producers...),
+		producers: s.shape.of(append([]metric.Producer{t}, o.Producers...)),
 		interval:  s.interval,
 		timeout:   s.timeout,
 	})

@@ -3,18 +3,21 @@ package tracing
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
 )
 
 // DefaultRatio is the share of new traces that is sampled unless told
 // otherwise.
 const DefaultRatio = 0.01
 
-// A Sampler decides which calls are traced. It is immutable; any goroutine may
-// use it.
+// A Sampler decides which calls are traced. Any goroutine may use it.
 type Sampler struct {
 	bound  uint64
-	parent bool // follow the caller's decision
-	fixed  bool // always_on, always_off: a route's ratio changes nothing
+	parent bool       // follow the caller's decision
+	fixed  bool       // always_on, always_off: a route's ratio changes nothing
+	limit  *rateLimit // of what the ratio lets through; nil: none
 }
 
 // NewSampler returns OpenTelemetry's parentbased_traceidratio: the caller's
@@ -26,24 +29,26 @@ func NewSampler(ratio float64) *Sampler {
 // Start begins a span: a new span id in the parent's trace, or in a new one if
 // hasParent is false or the parent is not valid. A ratio of 0 or above, such
 // as a route's, takes the place of the sampler's own for traces without a
-// decision yet. It neither allocates nor blocks.
+// decision yet; where a rate is limited, it stays so. It neither allocates nor
+// blocks.
 //
 // The decision by ratio is the one of the OpenTelemetry SDK's
 // TraceIDRatioBased, so that every hop that applies the same ratio to a trace
 // decides alike.
 func (s *Sampler) Start(parent SpanContext, hasParent bool, ratio float64) SpanContext {
 	var sc SpanContext
+	decided := hasParent && (parent.Valid() && parent.Flags&flagUndecided == 0 || parent.Flags&flagAlone != 0)
 	hasParent = hasParent && parent.Valid()
 	if hasParent {
 		sc.TraceID = parent.TraceID
-		sc.Flags = parent.Flags & FlagRandom
+		sc.Flags = parent.Flags & (FlagRandom | FlagDebug)
 	} else {
 		binary.NativeEndian.PutUint64(sc.TraceID[:8], rand.Uint64())
 		binary.NativeEndian.PutUint64(sc.TraceID[8:], nonZero())
 	}
 	sc.SpanID = NewSpanID()
 
-	if hasParent && s.parent {
+	if decided && s.parent {
 		sc.Flags |= parent.Flags & FlagSampled
 		return sc
 	}
@@ -51,7 +56,7 @@ func (s *Sampler) Start(parent SpanContext, hasParent bool, ratio float64) SpanC
 	if ratio >= 0 && !s.fixed {
 		bound = ratioBound(ratio)
 	}
-	if binary.BigEndian.Uint64(sc.TraceID[8:])>>1 < bound {
+	if binary.BigEndian.Uint64(sc.TraceID[8:])>>1 < bound && (s.limit == nil || s.limit.pass()) {
 		sc.Flags |= FlagSampled
 	}
 	return sc
@@ -75,4 +80,54 @@ func nonZero() uint64 {
 			return n
 		}
 	}
+}
+
+// A rateLimit lets so many through in a second, as Jaeger's rate limiting
+// sampler does: after a pause a second's worth at once, and at least one. It is
+// the generic cell rate algorithm, one atomic number.
+type rateLimit struct {
+	every int64        // ns from one to the next; 0: none passes
+	burst int64        // ns that may be made up for
+	now   func() int64 // ns
+	next  atomic.Int64
+}
+
+func newRateLimit(perSecond float64, now func() int64) *rateLimit {
+	if perSecond < 1e-9 {
+		return &rateLimit{}
+	}
+	every := max(int64(1e9/perSecond), 1)
+	return &rateLimit{every: every, burst: max(int64(time.Second), every), now: now}
+}
+
+func (l *rateLimit) pass() bool {
+	if l.every == 0 {
+		return false
+	}
+	now := l.now()
+	for {
+		next := l.next.Load()
+		at := max(next, now-l.burst+l.every)
+		if at > now {
+			return false
+		}
+		if l.next.CompareAndSwap(next, at+l.every) {
+			return true
+		}
+	}
+}
+
+// rate reads the argument of a rate limiting sampler.
+func (e *env) rate() *rateLimit {
+	perSecond := 1.0
+	if name, value := e.first("OTEL_TRACES_SAMPLER_ARG"); value != "" {
+		parsed, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(parsed >= 0 && parsed <= 1e6) {
+			e.refuse(name, value, "for a rate limiting sampler traces a second, from 0 to 1000000")
+		} else {
+			perSecond = parsed
+		}
+	}
+	epoch := time.Now()
+	return newRateLimit(perSecond, func() int64 { return int64(time.Since(epoch)) })
 }

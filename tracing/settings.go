@@ -10,7 +10,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// What OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER may say.
+// What OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER may say.
 const (
 	exporterOTLP    = "otlp"
 	exporterConsole = "console"
@@ -19,15 +19,21 @@ const (
 
 // settings is what the environment says.
 type settings struct {
-	traces, metrics string // one of the three above
-	disabled        bool   // OTEL_SDK_DISABLED
-	tracesOTLP      otlp
-	metricsOTLP     otlp
+	traces, metrics, logs string // one of the three above
+	disabled              bool   // OTEL_SDK_DISABLED
+	tracesOTLP            otlp
+	metricsOTLP           otlp
+	logsOTLP              otlp
 
-	sampler  *Sampler
-	batch    batchSettings
-	interval time.Duration // between two exports of metrics
-	timeout  time.Duration // of one
+	sampler     *Sampler
+	propagators Propagators
+	batch       batchSettings // of spans
+	logBatch    batchSettings
+	limits      limits
+	logLimits   limits
+	shape       shape
+	interval    time.Duration // between two exports of metrics
+	timeout     time.Duration // of one
 
 	resource []attribute.KeyValue
 }
@@ -42,32 +48,47 @@ type batchSettings struct {
 func readSettings(getenv func(string) string) (settings, error) {
 	e := &env{get: getenv}
 	s := settings{
-		sampler:  e.sampler(),
-		resource: e.resource(),
-		interval: e.millis(time.Minute, "OTEL_METRIC_EXPORT_INTERVAL"),
-		timeout:  e.millis(30*time.Second, "OTEL_METRIC_EXPORT_TIMEOUT"),
+		sampler:     e.sampler(),
+		propagators: e.propagators(),
+		resource:    e.resource(),
+		shape:       e.shape(),
+		interval:    e.millis(time.Minute, "OTEL_METRIC_EXPORT_INTERVAL"),
+		timeout:     e.millis(30*time.Second, "OTEL_METRIC_EXPORT_TIMEOUT"),
 		batch: batchSettings{
 			delay:    e.millis(5*time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 			timeout:  e.millis(30*time.Second, "OTEL_BSP_EXPORT_TIMEOUT"),
 			queue:    e.number(2048, "a number of spans from 1 to 1000000", 1_000_000, "OTEL_BSP_MAX_QUEUE_SIZE"),
 			perBatch: e.number(512, "a number of spans from 1 to 1000000", 1_000_000, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
 		},
+		logBatch: batchSettings{
+			delay:    e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
+			timeout:  e.millis(30*time.Second, "OTEL_BLRP_EXPORT_TIMEOUT"),
+			queue:    e.number(2048, "a number of records from 1 to 1000000", 1_000_000, "OTEL_BLRP_MAX_QUEUE_SIZE"),
+			perBatch: e.number(512, "a number of records from 1 to 1000000", 1_000_000, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"),
+		},
 	}
 	s.batch.perBatch = min(s.batch.perBatch, s.batch.queue)
+	s.logBatch.perBatch = min(s.logBatch.perBatch, s.logBatch.queue)
+	s.limits, s.logLimits = e.limits()
 	s.traces, s.tracesOTLP = e.signal("TRACES", "v1/traces")
 	s.metrics, s.metricsOTLP = e.signal("METRICS", "v1/metrics")
-	e.choice("cumulative", []string{"cumulative"}, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
+	s.logs, s.logsOTLP = e.signal("LOGS", "v1/logs")
 	if s.disabled = e.boolean("OTEL_SDK_DISABLED"); s.disabled {
-		s.traces, s.metrics = exporterNone, exporterNone
+		s.traces, s.metrics, s.logs = exporterNone, exporterNone, exporterNone
 	}
 	return s, e.err()
 }
 
 // signal reads one signal's exporter. The standard's default is otlp; here it
 // is otlp only where an endpoint is named, so that a sidecar alone does not
-// call localhost for ever.
+// call localhost for ever. For logs it has to be named for them: they are a
+// record of every call.
 func (e *env) signal(signal, path string) (string, otlp) {
-	_, endpoint := e.first("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	names := []string{"OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+	if signal == "LOGS" {
+		names = names[:1]
+	}
+	_, endpoint := e.first(names...)
 	unset := exporterNone
 	if endpoint != "" {
 		unset = exporterOTLP
@@ -84,6 +105,7 @@ func (e *env) signal(signal, path string) (string, otlp) {
 var samplers = []string{
 	"always_on", "always_off", "traceidratio",
 	"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio",
+	"ratelimiting", "parentbased_ratelimiting",
 }
 
 func (e *env) sampler() *Sampler {
@@ -98,6 +120,9 @@ func (e *env) sampler() *Sampler {
 		return &Sampler{bound: ratioBound(1), parent: parent, fixed: true}
 	case "always_off":
 		return &Sampler{bound: ratioBound(0), parent: parent, fixed: true}
+	}
+	if base == "ratelimiting" {
+		return &Sampler{bound: ratioBound(1), parent: parent, limit: e.rate()}
 	}
 	ratio := unset
 	name, value := e.first("OTEL_TRACES_SAMPLER_ARG")

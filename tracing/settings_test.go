@@ -82,6 +82,57 @@ func TestSamplerSettings(t *testing.T) {
 	}
 }
 
+func TestShapeSettings(t *testing.T) {
+	for name, c := range map[string]struct {
+		value string
+		want  shape
+	}{
+		"": {"", shape{exemplars: true}},
+		"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE":        {"DELTA", shape{delta: true, exemplars: true}},
+		"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": {"explicit_bucket_histogram", shape{explicit: true, exemplars: true}},
+		"OTEL_METRICS_EXEMPLAR_FILTER":                             {"always_off", shape{}},
+	} {
+		s, err := readSettings(getenv(map[string]string{name: c.value}))
+		if err != nil || s.shape != c.want {
+			t.Errorf("%s=%s: %+v, %v", name, c.value, s.shape, err)
+		}
+	}
+	low, err := readSettings(getenv(map[string]string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "lowmemory"}))
+	if err != nil || !low.shape.delta {
+		t.Errorf("lowmemory: %+v, %v", low.shape, err)
+	}
+}
+
+func TestPropagatorSettings(t *testing.T) {
+	for list, want := range map[string]Propagators{
+		"": {TraceContext: true}, "tracecontext,baggage": {TraceContext: true}, "none": {}, "baggage": {},
+		"b3": {B3: true}, " B3multi , tracecontext,b3multi": {TraceContext: true, B3Multi: true},
+	} {
+		if s, err := readSettings(getenv(map[string]string{"OTEL_PROPAGATORS": list})); err != nil || s.propagators != want {
+			t.Errorf("%q: %+v, %v", list, s.propagators, err)
+		}
+	}
+}
+
+// Logs are a record of every call: an endpoint for all signals is not enough.
+func TestLogSettings(t *testing.T) {
+	for want, vars := range map[string]map[string]string{
+		exporterNone: {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318"},
+		exporterOTLP: {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://x:4318/v1/logs"},
+	} {
+		if s, err := readSettings(getenv(vars)); err != nil || s.logs != want {
+			t.Errorf("%v: %s, %v", vars, s.logs, err)
+		}
+	}
+	s, err := readSettings(getenv(map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_LOGS_EXPORTER": "otlp"}))
+	if err != nil || s.logs != exporterOTLP || s.logsOTLP.endpoint.String() != "http://x:4318/v1/logs" {
+		t.Errorf("%s to %v, %v", s.logs, s.logsOTLP.endpoint, err)
+	}
+	if s.logBatch != (batchSettings{time.Second, 30 * time.Second, 2048, 512}) {
+		t.Errorf("%+v", s.logBatch)
+	}
+}
+
 func TestBadSettings(t *testing.T) {
 	for _, tc := range []struct {
 		vars map[string]string
@@ -102,7 +153,16 @@ func TestBadSettings(t *testing.T) {
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, []string{`OTEL_EXPORTER_OTLP_COMPRESSION="zstd"`}},
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://x", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/none/ca.pem"}, []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/none/ca.pem"}},
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://x", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/none/key.pem"}, []string{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none/key.pem"}},
-		{map[string]string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}, []string{"TEMPORALITY_PREFERENCE", "cumulative"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "x"}, []string{"TEMPORALITY_PREFERENCE", "cumulative, delta, lowmemory"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "x"}, []string{"HISTOGRAM_AGGREGATION", "explicit_bucket_histogram, base2_exponential_bucket_histogram"}},
+		{map[string]string{"OTEL_METRICS_EXEMPLAR_FILTER": "x"}, []string{"EXEMPLAR_FILTER", "trace_based, always_on, always_off"}},
+		{map[string]string{"OTEL_PROPAGATORS": "tracecontext,jaeger"}, []string{"OTEL_PROPAGATORS", "b3multi"}},
+		{map[string]string{"OTEL_PROPAGATORS": "b3,none"}, []string{"OTEL_PROPAGATORS", "or none"}},
+		{map[string]string{"OTEL_TRACES_SAMPLER": "parentbased_ratelimiting", "OTEL_TRACES_SAMPLER_ARG": "-1"}, []string{`OTEL_TRACES_SAMPLER_ARG="-1"`, "traces a second"}},
+		{map[string]string{"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}, []string{`OTEL_ATTRIBUTE_COUNT_LIMIT="-1"`, "from 0"}},
+		{map[string]string{"OTEL_SPAN_LINK_COUNT_LIMIT": "x", "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "y"}, []string{"OTEL_SPAN_LINK_COUNT_LIMIT", "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"}},
+		{map[string]string{"OTEL_BLRP_MAX_QUEUE_SIZE": "0"}, []string{"OTEL_BLRP_MAX_QUEUE_SIZE", "records"}},
+		{map[string]string{"OTEL_LOGS_EXPORTER": "file"}, []string{`OTEL_LOGS_EXPORTER="file"`, "otlp, console, none"}},
 		{map[string]string{"OTEL_TRACES_EXPORTER": "x", "OTEL_BSP_SCHEDULE_DELAY": "y"}, []string{"OTEL_TRACES_EXPORTER", "OTEL_BSP_SCHEDULE_DELAY"}},
 	} {
 		_, err := readSettings(getenv(tc.vars))

@@ -49,12 +49,14 @@ type Options struct {
 // Telemetry exports spans and metrics. All methods may be called from any
 // goroutine.
 type Telemetry struct {
-	sampler  *Sampler
-	queues   []*spanQueue // one an exporter of traces
-	stopped  atomic.Bool
-	resource *resource.Resource
-	scope    instrumentation.Scope
-	start    time.Time
+	sampler     *Sampler
+	propagators Propagators
+	limits      limits
+	queues      []*spanQueue // one an exporter of traces
+	stopped     atomic.Bool
+	resource    *resource.Resource
+	scope       instrumentation.Scope
+	start       time.Time
 
 	stop []func(context.Context) error // flush and free, one an exporter
 	last []func()                      // after all of those
@@ -77,6 +79,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
+	warnUnsupported(o.Getenv, o.Logger)
 	identity := o.identity()
 	res, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
@@ -87,10 +90,12 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	}
 	s.tracesOTLP.dialer, s.metricsOTLP.dialer = o.Dial, o.Dial
 	t := &Telemetry{
-		sampler:  s.sampler,
-		resource: res,
-		scope:    instrumentation.Scope{Name: ScopeName, Version: o.Version},
-		start:    time.Now(),
+		sampler:     s.sampler,
+		propagators: s.propagators,
+		limits:      s.limits,
+		resource:    res,
+		scope:       instrumentation.Scope{Name: ScopeName, Version: o.Version},
+		start:       time.Now(),
 	}
 	out := &console{out: o.Console}
 	if err := errors.Join(
@@ -137,7 +142,7 @@ func (t *Telemetry) Emit(s Span) {
 		return
 	}
 	b := encoded.Get().(*[]byte)
-	*b = appendSpan((*b)[:0], &s)
+	*b = appendSpan((*b)[:0], &s, &t.limits)
 	for _, q := range t.queues {
 		q.add(*b, &s)
 	}

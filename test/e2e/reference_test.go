@@ -144,7 +144,6 @@ func TestTelemetryVariables(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile("`(OTEL_[A-Z_]+)`").FindAllStringSubmatch(string(page), -1) {
 		switch name := m[1]; name {
-		case "OTEL_PROPAGATORS": // said not to be read
 		case "OTEL_SERVICE_NAME": // any text will do
 		default:
 			told := refusal(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=https://127.0.0.1:9", name + "=x=%zz"},
