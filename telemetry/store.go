@@ -150,19 +150,23 @@ func NewStore(cfg Config) *Store {
 	}
 }
 
-// Run samples gauges and instances and wakes subscribers once a second, until
-// ctx ends; it then closes the subscribers' channels and returns.
+// Run samples gauges and instances and wakes subscribers as soon as a second is
+// over, until ctx ends; it then closes the subscribers' channels and returns.
 func (s *Store) Run(ctx context.Context) {
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
+	// At the second's edge: whoever looks sees a settled second when it is one,
+	// not up to a second later.
+	edge := func() time.Duration { return step - time.Duration(s.cfg.Clock().UnixNano()%int64(step)) }
+	timer := time.NewTimer(edge())
+	defer timer.Stop()
 	defer s.close()
 	var reported uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 			s.tick()
+			timer.Reset(edge())
 			if st := s.Stats(); st.Overflow() > reported {
 				reported = st.Overflow()
 				s.cfg.Logger.Warn("telemetry: reports do not fit",
