@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshd/meshd/mesh"
 	"github.com/meshd/meshd/registry"
+	"github.com/meshd/meshd/telemetry"
 	"github.com/meshd/meshd/xds/cache"
 )
 
@@ -35,6 +36,7 @@ type assembler struct {
 	shares   *shares
 	secret   []byte // of which the keys of sessions are made
 	log      *slog.Logger
+	note     func(telemetry.Event) // what is new in a picture; set before run; may be nil
 
 	current atomic.Pointer[picture]
 	asked   chan chan struct{} // sync's
@@ -150,6 +152,11 @@ func (a *assembler) build() {
 	a.cache.Set(a.shares.over(a.view.cache()))
 	if old != nil {
 		close(old.next)
+		if a.note != nil {
+			for _, e := range news(old, p) {
+				a.note(e)
+			}
+		}
 	}
 }
 

@@ -91,15 +91,16 @@ func Run(ctx context.Context, cfg Config) error {
 	resources := cache.New()
 	divider := &shares{cache: resources, log: log}
 	asm := newAssembler(files, reg, resources, divider, secret, log)
-	work.Go(func() { asm.run(ctx) })
-
 	store := telemetry.NewStore(telemetry.Config{Logger: log, Instances: asm.counts})
+	asm.note = store.Note
+	work.Go(func() { asm.run(ctx) })
 	work.Go(func() { store.Run(ctx) })
 	divider.limits, divider.follow, divider.demands = asm.limits(), store.Follow, store.Demands
 	notice := reg.Notice()
 	divider.notice, divider.others = notice.Tell, notice.Others
 	work.Go(func() { divider.run(ctx, returning(reg)) })
 	xds := server.New(server.Config{Cache: resources, Hooks: members(reg), Logger: log, Settled: settled(ctx, reg)})
+	work.Go(func() { rejections(ctx, xds.Clients, store.Note) })
 	page, err := dashboard.New(dashboard.Config{
 		Store:   store,
 		Logger:  log,
@@ -125,6 +126,7 @@ func Run(ctx context.Context, cfg Config) error {
 			version:   cfg.Version,
 			started:   started,
 			clients:   func() []clientStatus { return connected(xds) },
+			watching:  watching{store},
 			rest:      page,
 			level:     cfg.LogLevel,
 			hosts:     cfg.HTTPHosts,
@@ -184,7 +186,7 @@ func listen(ctx context.Context, flag, addr string, log *slog.Logger) (net.Liste
 func (a *assembler) counts() map[telemetry.Service]int {
 	out := map[telemetry.Service]int{}
 	for _, in := range a.current.Load().instances {
-		if in.Ready && !in.Draining {
+		if takesCalls(&in) {
 			out[telemetry.Service{Namespace: in.Namespace, Name: in.Service}]++
 		}
 	}

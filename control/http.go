@@ -23,11 +23,11 @@ const (
 // api is the HTTP interface of docs/reference/wire.md.
 type api struct {
 	*assembler
-	version string
-	started time.Time
-	clients func() []clientStatus
-	// rest serves what is not about objects, status or scale: the page, its
-	// pictures and the metrics.
+	version  string
+	started  time.Time
+	clients  func() []clientStatus
+	watching watching
+	// rest serves the page, its pictures and the metrics.
 	rest http.Handler
 	// level answers for the log level; nil: nobody does.
 	level http.Handler
@@ -50,6 +50,7 @@ func (a *api) handler() http.Handler {
 	if a.level != nil {
 		mux.Handle("/api/v1/log-level", a.level)
 	}
+	a.watching.register(mux)
 	mux.HandleFunc("/api/", a.unknown)
 	mux.Handle("GET /api/v1/metrics", a.rest)
 	mux.Handle("GET /api/v1/events", a.rest)

@@ -209,3 +209,10 @@ func (t *stepSums) split(sample *Sample) {
 	take(&sample.OwnMs, ms(t.serving, t.served)-queued-downstream)
 	sample.NetworkMs = left
 }
+
+// Knows says whether anything is known of a service.
+func (s *Store) Knows(id Service) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.services[id] != nil
+}
