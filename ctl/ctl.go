@@ -154,7 +154,7 @@ to latency. "meshctl demo" shows all of it on a small application.`,
 	root.PersistentFlags().StringVar(&a.meshd, "meshd", def, "meshd's HTTP address (MESHD_HTTP)")
 	root.AddCommand(a.runCommand(), a.scaleCommand(), a.statusCommand(), a.topCommand(),
 		a.applyCommand(), a.getCommand(), a.deleteCommand(), a.demoCommand(), a.whyCommand(),
-		a.tapCommand(), a.checkCommand(), a.logLevelCommand(), a.versionCommand())
+		a.tapCommand(), a.latencyCommand(), a.traceCommand(), a.mapCommand(), a.checkCommand(), a.logLevelCommand(), a.versionCommand())
 	return root
 }
 

@@ -48,13 +48,19 @@ func sidecarsOf(status api.Status, service string) (out []sidecarAt) {
 }
 
 // isService reports whether a name, that may leave out namespace and port, is s's.
-func isService(s api.Service, name string) bool {
-	name, port, hasPort := strings.Cut(name, ":")
-	namespace, bare, hasNamespace := strings.Cut(name, "/")
-	if !hasNamespace {
-		namespace, bare = s.Namespace, name
+func isService(s api.Service, asked string) bool {
+	namespace, name, port := splitService(asked)
+	return s.Name == name && (namespace == "" || s.Namespace == namespace) && (port == "" || port == strconv.Itoa(s.Port))
+}
+
+// splitService takes NAMESPACE/NAME:PORT apart, of which only the name has to
+// be there.
+func splitService(s string) (namespace, name, port string) {
+	if before, after, ok := strings.Cut(s, "/"); ok {
+		namespace, s = before, after
 	}
-	return s.Name == bare && s.Namespace == namespace && (!hasPort || port == strconv.Itoa(s.Port))
+	name, port, _ = strings.Cut(s, ":")
+	return namespace, name, port
 }
 
 // eachSidecar calls ask for every sidecar, several at once, each within

@@ -12,75 +12,148 @@ import (
 	"github.com/meshd/meshd/ctl/show"
 )
 
+// instanceWindow is over how long top --instances shows instances.
+const instanceWindow = 10 * time.Second
+
+// A topOrder is what the user of meshctl top has asked for.
+type topOrder struct {
+	out              format
+	once             bool
+	interval         time.Duration
+	instances, route string
+	sidecars         []string
+}
+
 func (a *App) topCommand() *cobra.Command {
-	var out format
-	var once bool
-	var interval time.Duration
+	var o topOrder
 	cmd := &cobra.Command{
 		Use:   "top [SERVICE…]",
-		Short: "Watch rate, success and latency of every service",
+		Short: "Watch rate, success and latency of services, instances or routes",
 		Long: `Watch rate, success and latency of every service, as its callers see them over
 the last five seconds. On a terminal the table is drawn again in place, else
 there is a line a service each time.
+
+--instances shows a service's instances over the last ten seconds, as their own
+sidecars see them, and how far their shares are from equal ones. --routes shows
+its routes between two looks, as the sidecars of those that call it count them;
+one that has no instance meshd does not know, and --sidecar names it.
 
 A call failed if its HTTP status was 500 or more, if its gRPC status was
 UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE or DATA_LOSS,
 or if a sidecar had to answer in the service's place.`,
 		Example: `  meshctl top
   meshctl top checkout --interval 5s
+  meshctl top --instances checkout
+  meshctl top --routes shop/cart --once
   meshctl top --once -o json`,
 		ValidArgsFunction: a.completeServices,
 		RunE: verb(func(cmd *cobra.Command, args []string) error {
-			if interval <= 0 {
-				return usagef("--interval %v: want more than 0", interval)
+			switch {
+			case o.interval <= 0:
+				return usagef("--interval %v: want more than 0", o.interval)
+			case o.instances != "" && o.route != "":
+				return usagef("--instances and --routes: want one of the two")
+			case len(args) > 0 && (o.instances != "" || o.route != ""):
+				return usagef("%d services: --instances and --routes name the only one", len(args))
+			case len(o.sidecars) > 0 && o.route == "":
+				return usagef("--sidecar goes with --routes")
 			}
 			return a.withClient(func(c *api.Client) error {
-				if once || out != "table" {
-					m, err := c.Metrics(cmd.Context())
-					if err != nil {
-						return err
-					}
-					only(&m, args)
-					return out.print(a.Out, m, func() []string { return show.Metrics(m) })
+				switch {
+				case o.instances != "":
+					return a.topInstances(cmd.Context(), c, &o)
+				case o.route != "":
+					return a.topRoutes(cmd.Context(), c, &o)
 				}
-				return a.top(cmd.Context(), c, interval, args)
+				return a.topServices(cmd.Context(), c, &o, args)
 			})
 		}),
 	}
-	out.flag(cmd)
-	cmd.Flags().BoolVar(&once, "once", false, "print the table once (always with -o json or yaml)")
-	cmd.Flags().DurationVar(&interval, "interval", time.Second, "between two looks")
+	o.out.flag(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&o.once, "once", false, "print the table once (always with -o json or yaml)")
+	f.DurationVar(&o.interval, "interval", time.Second, "between two looks")
+	f.StringVar(&o.instances, "instances", "", "the instances of `SERVICE`")
+	f.StringVar(&o.route, "routes", "", "the routes of `SERVICE`")
+	f.StringSliceVar(&o.sidecars, "sidecar", nil, "with --routes: also ask the sidecar whose admin port is at `ADDR`")
+	for _, flag := range []string{"instances", "routes"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, complete string) ([]string, cobra.ShellCompDirective) {
+			return a.completeServices(cmd, nil, complete)
+		}) // fails only for an unknown flag
+	}
 	return cmd
 }
 
-func (a *App) top(ctx context.Context, c *api.Client, interval time.Duration, services []string) error {
-	draw := func(m api.Metrics) {
-		for _, s := range m.Services {
-			fmt.Fprintln(a.Out, show.MetricsLine(time.Now(), s))
-		}
-	}
-	if f, ok := show.Terminal(a.Out); ok {
-		screen := show.NewScreen(f, func() int { return show.TerminalWidth(f) })
-		draw = func(m api.Metrics) { screen.Draw(show.Metrics(m)) }
-	}
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
+func (o *topOrder) single() bool { return o.once || o.out != "table" }
+
+func (a *App) topServices(ctx context.Context, c *api.Client, o *topOrder, args []string) error {
+	get := func() (api.Metrics, error) {
 		m, err := c.Metrics(ctx)
-		if ctx.Err() != nil {
-			return nil // Ctrl-C is how it ends
-		}
+		only(&m, args)
+		return m, err
+	}
+	if o.single() {
+		m, err := get()
 		if err != nil {
 			return err
 		}
-		only(&m, services)
-		draw(m)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
+		return o.out.print(a.Out, m, func() []string { return show.Metrics(m) })
 	}
+	return a.watch(ctx, o.interval, func() (lines []string, err error) {
+		m, err := get()
+		if a.terminal() {
+			return show.Metrics(m), err
+		}
+		for _, s := range m.Services {
+			lines = append(lines, show.MetricsLine(time.Now(), s))
+		}
+		return lines, err
+	})
+}
+
+func (a *App) topInstances(ctx context.Context, c *api.Client, o *topOrder) error {
+	s, err := serviceName(o.instances)
+	if err != nil {
+		return err
+	}
+	table := func(all []api.InstanceStat) []string {
+		if len(all) == 0 {
+			return []string{fmt.Sprintf("no instance of %s has reported in the last %v", show.Name(s.Namespace, s.Name), instanceWindow)}
+		}
+		return show.Instances(all)
+	}
+	if o.single() {
+		all, err := c.Instances(ctx, s, instanceWindow)
+		if err != nil {
+			return unknownService(err, s)
+		}
+		return o.out.print(a.Out, all, func() []string { return table(all) })
+	}
+	return a.watch(ctx, o.interval, func() ([]string, error) {
+		all, err := c.Instances(ctx, s, instanceWindow)
+		return table(all), unknownService(err, s)
+	})
+}
+
+func (a *App) topRoutes(ctx context.Context, c *api.Client, o *topOrder) error {
+	looks := routeLooks{service: o.route, also: o.sidecars}
+	if _, err := looks.look(ctx, c); err != nil {
+		return err
+	}
+	if err := awaitLook(ctx, o.interval); err != nil {
+		return err
+	}
+	if o.single() {
+		rows, err := looks.look(ctx, c)
+		if err != nil {
+			return err
+		}
+		return o.out.print(a.Out, rows, func() []string { return routeTable(o.route, rows) })
+	}
+	return a.watch(ctx, o.interval, func() ([]string, error) {
+		rows, err := looks.look(ctx, c)
+		return routeTable(o.route, rows), err
+	})
 }
 
 // only leaves the services that are named, if any are.

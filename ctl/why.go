@@ -32,7 +32,7 @@ are sampled; all sidecars that meshd knows are asked, or one with --sidecar.`,
 				return usagef("%d trace ids: want one", len(args))
 			case (len(args) == 1) == (lastError != ""):
 				return usagef("want a trace id or --last-error SERVICE, one of the two")
-			case len(args) == 1 && (len(args[0]) != 32 || strings.Trim(strings.ToLower(args[0]), "0123456789abcdef") != ""):
+			case len(args) == 1 && !isTraceID(args[0]):
 				return usagef("trace id %q: want 32 hexadecimal digits, as in traceparent", args[0])
 			}
 			return nil

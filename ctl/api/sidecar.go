@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // askSidecar sends a request to the admin port at addr. What is not 2xx is an
@@ -90,6 +91,7 @@ func levelRequest(set string) (method string, query url.Values) {
 
 // SidecarStats is GET /stats of a sidecar, as far as meshctl reads it.
 type SidecarStats struct {
+	Time      time.Time             `json:"time"`
 	Panics    uint64                `json:"panics"`
 	Malformed uint64                `json:"malformedRequests"`
 	Client    []SidecarServiceStats `json:"client"`
@@ -99,8 +101,29 @@ type SidecarStats struct {
 
 // SidecarServiceStats is one service's part of it.
 type SidecarServiceStats struct {
-	Name    string  `json:"name"`
-	Figures Figures `json:"figures"`
+	Name    string        `json:"name"`
+	Figures Figures       `json:"figures"`
+	Series  []RouteSeries `json:"series"`
+}
+
+// A RouteSeries is the calls of one route that ended in one way, since the
+// sidecar's start.
+type RouteSeries struct {
+	Route   string   `json:"route"`
+	Status  int      `json:"status"`
+	GRPC    string   `json:"grpcStatus"`
+	Error   string   `json:"error"`
+	Count   uint64   `json:"count"`
+	MeanMs  float64  `json:"meanMs"`
+	Buckets *Buckets `json:"buckets"`
+}
+
+// Buckets are those of an exponential histogram of seconds, as OpenTelemetry
+// has it.
+type Buckets struct {
+	Scale  int      `json:"scale"`
+	Offset int      `json:"offset"`
+	Counts []uint64 `json:"counts"`
 }
 
 // Figures are numbers by a metric's name and, where it has an attribute, that
@@ -129,10 +152,11 @@ func (f *Figures) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Stats returns what the sidecar whose admin port is at addr has counted.
+// Stats returns what the sidecar whose admin port is at addr has counted, with
+// the buckets of its histograms.
 func Stats(ctx context.Context, addr string) (SidecarStats, error) {
 	var out SidecarStats
-	err := callSidecar(ctx, http.MethodGet, addr, "/stats", nil, &out)
+	err := callSidecar(ctx, http.MethodGet, addr, "/stats", url.Values{"buckets": {"true"}}, &out)
 	return out, err
 }
 

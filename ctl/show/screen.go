@@ -39,6 +39,14 @@ func TerminalWidth(f *os.File) int {
 	return 80
 }
 
+// TerminalHeight is f's height now, or 24.
+func TerminalHeight(f *os.File) int {
+	if _, h, err := term.GetSize(int(f.Fd())); err == nil && h > 0 {
+		return h
+	}
+	return 24
+}
+
 // Draw replaces what was drawn before.
 func (s *Screen) Draw(lines []string) {
 	s.mu.Lock()

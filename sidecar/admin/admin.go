@@ -83,7 +83,13 @@ func handler(cfg Config) http.Handler {
 		w.Header().Set("Vary", "Accept")
 		_ = cfg.Stats.WritePrometheus(w, format)
 	})
-	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cfg.Stats.Snapshot()) })
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
+		s := cfg.Stats.Snapshot()
+		if r.URL.Query().Get("buckets") == "true" {
+			s.AddBuckets()
+		}
+		writeJSON(w, s)
+	})
 	mux.HandleFunc("GET /config_dump", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cfg.Dump()) })
 	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) {
 		q, err := call.ParseRecordQuery(r.URL.Query())

@@ -56,6 +56,7 @@ func TestAdmin(t *testing.T) {
 		{"/healthz", "localhost:15000", 200, "ok"},
 		{"/metrics", "", 200, "meshd_"},
 		{"/stats", "", 200, "{"},
+		{"/stats?buckets=true", "", 200, "{"},
 		{"/config_dump", "[::1]:15000", 200, "\"clusters\": 3"},
 		{"/why?service=checkout&kept=error", "", 200, `"kept": "error"`},
 		{"/why", "", 200, "[]"},

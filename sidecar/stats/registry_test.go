@@ -3,6 +3,7 @@ package stats
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -225,4 +226,22 @@ func BenchmarkCall(b *testing.B) {
 			}
 		})
 	})
+}
+
+// Of two snapshots with buckets, what happened between them can be told.
+func TestBuckets(t *testing.T) {
+	r := NewRegistry()
+	route := r.Client("default/checkout:80").Route("r")
+	route.Record(200, ErrNone, 10*time.Millisecond)
+	s := r.Snapshot()
+	if s.Client[0].Series[0].Buckets != nil {
+		t.Error("buckets that nobody asked for")
+	}
+	s.AddBuckets()
+	b := s.Client[0].Series[0].Buckets
+	perOctave := math.Exp2(float64(b.Scale))
+	low, high := math.Exp2(float64(b.Offset)/perOctave), math.Exp2(float64(b.Offset+1)/perOctave)
+	if len(b.Counts) != 1 || b.Counts[0] != 1 || low >= 0.01 || high < 0.01 {
+		t.Errorf("%+v: from %v to %v", b, low, high)
+	}
 }

@@ -52,6 +52,27 @@ type Series struct {
 	P99Ms  float64 `json:"p99Ms"`
 
 	Latency Distribution `json:"-"`
+	Buckets *Buckets     `json:"buckets,omitempty"` // of Latency, after AddBuckets
+}
+
+// Buckets are those of an exponential histogram as OpenTelemetry has it, in
+// seconds: of two snapshots, those of the calls between them are the differences.
+type Buckets struct {
+	Scale  int      `json:"scale"`
+	Offset int      `json:"offset"` // of the first count
+	Counts []uint64 `json:"counts"`
+}
+
+// AddBuckets puts every Series's Latency into what is written as JSON.
+func (s *Snapshot) AddBuckets() {
+	for _, services := range [][]ServiceSnapshot{s.Client, s.Server} {
+		for _, of := range services {
+			for i := range of.Series {
+				d := &of.Series[i].Latency
+				of.Series[i].Buckets = &Buckets{Scale: Scale, Offset: d.Offset, Counts: d.Counts}
+			}
+		}
+	}
 }
 
 // Snapshot reads every counter. The counters go on while it reads, so two of
