@@ -13,6 +13,7 @@ import (
 	"github.com/meshd/meshd/sidecar/protocol/h2"
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/sidecar/tap"
+	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -30,6 +31,9 @@ func (p *Proxy) assemble(ctx context.Context) {
 		Joins: call.NewJoins(), Records: call.NewRecords(),
 		Log: p.callLog(), LogOnly: logFilters[p.cfg.AccessLogFilter]}
 	p.taps = tap.New(&p.tracer.Tap, p.now, p.cfg.Instance)
+	if by := p.telemetry.Propagators(); by != (tracing.Propagators{TraceContext: true}) {
+		p.tracer.Propagate = &by
+	}
 	common := h1.Config{
 		Original: listener.OriginalDst,
 		Relay:    p.relayBytes,

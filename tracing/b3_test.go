@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -185,4 +186,24 @@ func FuzzB3Multi(f *testing.F) {
 			t.Fatalf("%v begins %v", sc, root)
 		}
 	})
+}
+
+// What is said in a head is read again, one way and the other.
+func TestPropagatorsAgree(t *testing.T) {
+	for _, flags := range []byte{0, FlagSampled, FlagSampled | FlagDebug} {
+		sc := SpanContext{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3, 7: 4}, Flags: flags}
+		for _, p := range []Propagators{{B3: true}, {B3Multi: true}, {TraceContext: true, B3: true, B3Multi: true}} {
+			var fields, lines Carried
+			p.B3Fields(sc, func(name, value string) { fields.Take(name, []byte(value)) })
+			for line := range strings.SplitSeq(strings.TrimSpace(string(p.AppendLines(nil, sc))), "\r\n") {
+				name, value, _ := strings.Cut(line, ": ")
+				lines.Take(strings.ToLower(name), []byte(value))
+			}
+			for _, c := range []*Carried{&fields, &lines} {
+				if got, ok := p.ParseB3(c); !ok || got != sc {
+					t.Errorf("%+v: %+v became %+v, %v", p, sc, got, ok)
+				}
+			}
+		}
+	}
 }

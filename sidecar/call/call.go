@@ -20,6 +20,8 @@ type Tracer struct {
 	Sampler *tracing.Sampler
 	Emit    func(tracing.Span) // never blocks
 	Epoch   time.Time          // what the engine's clock counts from
+	// Propagate are the fields that say a trace; nil: traceparent and tracestate.
+	Propagate *tracing.Propagators
 	// Off says that spans go nowhere: no trace is continued or decided on, and
 	// traceparent and tracestate are to go through as they came; where there are
 	// none, a call within the mesh gets a trace that nobody samples.
@@ -35,6 +37,14 @@ type Tracer struct {
 	// keeps a log.
 	Log     func(*Entry)
 	LogOnly LogFilter
+}
+
+// Propagators are the fields that say a trace.
+func (t *Tracer) Propagators() tracing.Propagators {
+	if t.Propagate == nil {
+		return tracing.Propagators{TraceContext: true}
+	}
+	return *t.Propagate
 }
 
 // A Call is one call from its route to its outcome. It is a value that its
@@ -127,7 +137,9 @@ func (c *Call) start(t *Tracer, r *Route, parent tracing.SpanContext, hasParent 
 
 // Told reports whether the next hop is told Context, in place of what the
 // request itself says in traceparent.
-func (c *Call) Told() bool { return !c.tracer.Off || c.begun }
+func (c *Call) Told() bool {
+	return (!c.tracer.Off || c.begun) && (c.tracer.Propagate == nil || !c.tracer.Propagate.None())
+}
 
 // Describe gives a sampled call's span what only the protocol knows. It costs
 // nothing when the call is not sampled.

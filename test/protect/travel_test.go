@@ -156,3 +156,40 @@ func TestKeptAllTheWay(t *testing.T) {
 		}
 	})
 }
+
+// An application that speaks B3, and forwards it, is joined as one that forwards
+// traceparent is.
+func TestB3CrossesTheApplication(t *testing.T) {
+	both(t, func(t *testing.T, version int) {
+		for propagators, forwarded := range map[string][]string{
+			"b3": {"B3"}, "b3multi": {"X-B3-Traceid", "X-B3-Spanid", "X-B3-Sampled"},
+		} {
+			m := rig.New(t)
+			out := rig.Addrs(t, 1)[0]
+			client := &http.Client{Transport: rig.Transport(t, version, out), Timeout: 20 * time.Second}
+			shop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				req, _ := http.NewRequestWithContext(r.Context(), "GET", "http://cart:8080/", nil)
+				for _, name := range forwarded {
+					req.Header.Set(name, r.Header.Get(name))
+				}
+				res, err := client.Do(req)
+				if err != nil {
+					http.Error(w, err.Error(), http.StatusInternalServerError)
+					return
+				}
+				defer res.Body.Close()
+				_, _ = io.Copy(w, res.Body)
+			})
+			env := []string{"OTEL_PROPAGATORS=" + propagators}
+			m.Sidecar(t, rig.Spec{Service: "shop", App: rig.Serve(t, 0, shop), Outbound: out, Env: env})
+			m.Sidecar(t, rig.Spec{Service: "cart", Env: env, App: rig.Serve(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprintf(w, "%q %q", r.Header.Get("Meshd-Priority"), r.Header.Get("Traceparent"))
+			}))})
+			m.AwaitReady("shop", "cart")
+			web := newCaller(t, version, m.Sidecar(t, rig.Spec{Service: "web", Env: env}))
+			if a := web.must("http://shop:8080/", "meshd-priority: sheddable"); a.body != `"sheddable" ""` {
+				t.Errorf("%s: the last hop was told %s", propagators, a.body)
+			}
+		}
+	})
+}

@@ -114,7 +114,7 @@ func (s *session) attach(u *upstream, now int64) {
 		return
 	}
 	if s.call.Retold() {
-		s.call.Context.AppendTraceparent(s.sent[s.traceAt:s.traceAt])
+		s.propagate().AppendLines(s.sent[s.traceAt:s.traceAt], s.call.Context)
 	}
 	s.retell(now)
 	s.call.Sending(now)

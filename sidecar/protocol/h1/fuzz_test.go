@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -129,13 +130,16 @@ func FuzzRequest(f *testing.F) {
 		}
 		checkRequest(t, &r, data, n)
 		for _, hop := range []hop{
-			{}, {via: true, traceparent: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")},
+			{}, {via: true, traced: true, trace: aTrace, propagate: tracing.Propagators{TraceContext: true}},
+			{traced: true, trace: aTrace, propagate: tracing.Propagators{TraceContext: true, B3: true, B3Multi: true}},
 			{forwarded: resource.ForwardedX, peer: "::1"}, {forwarded: resource.ForwardedRFC7239, peer: "::1"},
 		} {
 			checkRewritten(t, &r, data, n, &hop)
 		}
 	})
 }
+
+var aTrace = tracing.SpanContext{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3, 7: 4}, Flags: tracing.FlagSampled}
 
 // checkRequest compares an accepted request with net/http's reading.
 func checkRequest(t *testing.T, r *request, data []byte, n int) {
@@ -171,8 +175,8 @@ func checkRewritten(t *testing.T, r *request, data []byte, n int, hop *hop) {
 		return // goes on as bytes, or nowhere
 	}
 	out, at, _ := r.appendRequest(nil, data, hop)
-	if hop.traceparent != nil && !bytes.HasPrefix(out[at:], hop.traceparent) {
-		t.Fatalf("traceparent is not at %d of %q", at, out)
+	if lines := hop.propagate.AppendLines(nil, aTrace); hop.traced && !bytes.HasPrefix(out[at:], lines) {
+		t.Fatalf("the trace is not at %d of %q", at, out)
 	}
 	var again request
 	lim := Limits{HeadBytes: bufferSize, Fields: 110, Trailer: 100}

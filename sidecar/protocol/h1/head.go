@@ -10,6 +10,7 @@ import (
 	"bytes"
 
 	"github.com/meshd/meshd/sidecar/call"
+	"github.com/meshd/meshd/tracing"
 )
 
 // Limits bounds what a peer may send in one head.
@@ -136,6 +137,7 @@ const (
 	hRetryAfter
 	hProxyStatus
 	hTraceResponse
+	hB3 // one of B3's fields
 )
 
 // endToEnd reports that a field goes on unless Connection names it.
@@ -152,6 +154,9 @@ func known(name []byte) header {
 	}
 	switch len(name) {
 	case 2:
+		if name[1] == '3' {
+			return is(tracing.B3, hB3)
+		}
 		return is("te", hTE)
 	case 3:
 		return is("via", hVia)
@@ -170,17 +175,29 @@ func known(name []byte) header {
 	case 9:
 		return is("forwarded", hForwarded)
 	case 10:
+		if name[1] == '-' {
+			return is(tracing.B3Flags, hB3)
+		}
 		if name[0]|0x20 == 'k' {
 			return is("keep-alive", hKeepAlive)
 		}
 		return is("connection", hConnection)
 	case 11:
+		if name[1] == '-' {
+			return is(tracing.B3SpanID, hB3)
+		}
 		if name[0]|0x20 == 'r' {
 			return is("retry-after", hRetryAfter)
 		}
 		return is("traceparent", hTraceparent)
 	case 12:
-		return is("proxy-status", hProxyStatus)
+		switch {
+		case name[1] != '-':
+			return is("proxy-status", hProxyStatus)
+		case name[5]|0x20 == 't':
+			return is(tracing.B3TraceID, hB3)
+		}
+		return is(tracing.B3Sampled, hB3)
 	case 13:
 		return is(call.TraceResponse, hTraceResponse)
 	case 14:
@@ -196,6 +213,9 @@ func known(name []byte) header {
 	case 16:
 		return is("proxy-connection", hProxyConnection)
 	case 17:
+		if name[2]|0x20 == 'b' {
+			return is(tracing.B3Parent, hB3)
+		}
 		if name[0]|0x20 == 'x' {
 			return is("x-forwarded-proto", hXForwardedProto)
 		}

@@ -203,7 +203,7 @@ func (s *session) attachHedge(u *upstream, now int64) {
 	s.hedge.up, s.hedge.dials = u, false
 	u.owner.Store(s)
 	if s.call.Retold() {
-		s.call.HedgeContext().AppendTraceparent(s.sent[s.traceAt:s.traceAt])
+		s.propagate().AppendLines(s.sent[s.traceAt:s.traceAt], s.call.HedgeContext())
 	}
 	s.retell(now)
 	if u.send(s.sent) != nil {

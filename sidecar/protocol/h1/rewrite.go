@@ -67,18 +67,20 @@ func (h *head) traceState(b []byte) []byte {
 
 // hop is what a relay adds to the heads that it passes on.
 type hop struct {
-	traceparent []byte // replaces the client's; nil: the client's stays
-	newTrace    bool   // the client's tracestate, which belongs to no trace, is dropped
-	via         bool
-	forwarded   resource.Forwarded
-	peer        string // the client's address, for forwarded
-	tells       bool   // tell replaces what the client says of attempts and time left
-	tell        call.Tell
+	traced    bool // trace replaces what the client says of a trace
+	trace     tracing.SpanContext
+	propagate tracing.Propagators // where traced: the fields that say it
+	newTrace  bool                // the client's tracestate, which belongs to no trace, is dropped
+	via       bool
+	forwarded resource.Forwarded
+	peer      string // the client's address, for forwarded
+	tells     bool   // tell replaces what the client says of attempts and time left
+	tell      call.Tell
 }
 
 // appendRequest appends the request head as the next hop gets it: origin-form,
 // HTTP/1.1, without what belongs to one connection (RFC 9110 section 7.6.1).
-// traceAt is where in out the value of traceparent stands, or -1, and told
+// traceAt is where in out the lines of the trace begin, or -1, and told
 // what hop.tell takes.
 func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt int, told span) {
 	dst = append(dst, r.name...)
@@ -118,7 +120,9 @@ func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt in
 		case hPriority, hLoad, hLoadBin, hRetryAfter, hProxyStatus, hTraceResponse:
 			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hTraceparent:
-			return hop.traceparent == nil
+			return !hop.traced || !hop.propagate.TraceContext
+		case hB3:
+			return !hop.propagate.AnyB3() && (!r.nominated || !r.isNominated(b, f.name(b)))
 		case hForwarded:
 			return hop.forwarded != resource.ForwardedRFC7239
 		case hXForwardedFor, hXForwardedProto:
@@ -130,11 +134,9 @@ func (r *request) appendRequest(dst, b []byte, hop *hop) (out []byte, traceAt in
 		return true
 	})
 	traceAt = -1
-	if hop.traceparent != nil {
-		dst = append(dst, "traceparent: "...)
+	if hop.traced {
 		traceAt = len(dst)
-		dst = append(dst, hop.traceparent...)
-		dst = append(dst, "\r\n"...)
+		dst = hop.propagate.AppendLines(dst, hop.trace)
 	}
 	if r.chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -234,7 +236,7 @@ func (r *response) appendResponse(dst, b []byte, end ending, chunked, via bool, 
 				return false
 			}
 			return !r.nominated || !r.isNominated(b, f.name(b))
-		case hOther, hPriority, hAttempt, hTimeout, hLoadBin, hRetryAfter, hProxyStatus:
+		case hOther, hPriority, hAttempt, hTimeout, hLoadBin, hRetryAfter, hProxyStatus, hB3:
 			return !r.nominated || !r.isNominated(b, f.name(b))
 		case hConnection, hKeepAlive, hProxyConnection, hTransferEncoding, hUpgrade:
 			return false

@@ -3,6 +3,7 @@ package h1
 import (
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -436,9 +437,22 @@ func (s *session) watchDown() {
 }
 
 // parent is the trace context of the request in in.
-func (s *session) parent() (tracing.SpanContext, bool) {
-	if s.req.traceparents != 1 {
-		return tracing.SpanContext{}, false
+func (s *session) parent() (sc tracing.SpanContext, ok bool) {
+	p := s.propagate()
+	if p.TraceContext && s.req.traceparents == 1 {
+		sc, ok = tracing.ParseTraceparent(s.req.fields[s.req.traceAt].value(s.down.in))
 	}
-	return tracing.ParseTraceparent(s.req.fields[s.req.traceAt].value(s.down.in))
+	if ok || !p.AnyB3() {
+		return sc, ok
+	}
+	var c tracing.Carried
+	for i := range s.req.fields {
+		if f := &s.req.fields[i]; f.known == hB3 {
+			c.Take(strings.ToLower(string(f.name(s.down.in))), f.value(s.down.in))
+		}
+	}
+	return p.ParseB3(&c)
 }
+
+// propagate are the fields that say a trace.
+func (s *session) propagate() tracing.Propagators { return s.srv.Tracer.Propagators() }

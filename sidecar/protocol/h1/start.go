@@ -6,7 +6,6 @@ import (
 
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
-	"github.com/meshd/meshd/tracing"
 	"github.com/meshd/meshd/xds/resource"
 )
 
@@ -82,9 +81,9 @@ func (s *session) begin(a *call.Authority, now int64) {
 	s.inCall = true
 	s.state = stCall
 	h := hop{via: route.Via, forwarded: route.Forwarded}
-	var trace [tracing.TraceparentLen]byte
 	if s.call.Told() {
-		h.traceparent, h.newTrace = s.call.Context.AppendTraceparent(trace[:0]), !has
+		h.traced, h.trace, h.propagate = true, s.call.Context, s.propagate()
+		h.newTrace = !has && h.propagate.TraceContext
 	}
 	if s.call.Sampled() {
 		var state []byte

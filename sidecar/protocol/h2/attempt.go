@@ -192,11 +192,19 @@ func (s *stream) allSaid() {
 	}
 }
 
-func (s *stream) parent() (tracing.SpanContext, bool) {
-	if s.req.traces != 1 {
-		return tracing.SpanContext{}, false
+func (s *stream) parent() (sc tracing.SpanContext, ok bool) {
+	p := s.srv.Tracer.Propagators()
+	if p.TraceContext && s.req.traces == 1 {
+		sc, ok = tracing.ParseTraceparent(bytesOf(s.req.fields[s.req.traceAt].Value))
 	}
-	return tracing.ParseTraceparent(bytesOf(s.req.fields[s.req.traceAt].Value))
+	if ok || !p.AnyB3() {
+		return sc, ok
+	}
+	var c tracing.Carried
+	for i := range s.req.fields {
+		c.Take(s.req.fields[i].Name, bytesOf(s.req.fields[i].Value))
+	}
+	return p.ParseB3(&c)
 }
 
 // nextAttempt picks an endpoint and gets a connection to it.
@@ -296,7 +304,11 @@ func (s *stream) noConnect() {
 // requestFields tells the request's fields as the next hop gets them.
 func (s *stream) requestFields(context tracing.SpanContext, tell func(hpack.HeaderField)) {
 	r := &s.req
-	traced := s.call.Told()
+	var p tracing.Propagators // none: as the client has it
+	if s.call.Told() {
+		p = s.srv.Tracer.Propagators()
+	}
+	traced, b3 := p.TraceContext, p.AnyB3()
 	route := s.call.Route
 	tells := route.Tells() && !route.Server
 	for i := range r.fields {
@@ -309,16 +321,19 @@ func (s *stream) requestFields(context tracing.SpanContext, tell func(hpack.Head
 			continue
 		case i == r.stateAt && traced && r.traces != 1:
 			continue // it belongs to no trace
-		case traced && r.traces > 1 && r.fields[i].Name == "traceparent":
+		case traced && r.traces > 1 && r.fields[i].Name == "traceparent", b3 && tracing.IsB3(r.fields[i].Name):
 			continue
 		}
 		tell(r.fields[i])
 	}
+	// Never indexed: they are new with each call and would only push others out
+	// of the peer's table.
 	if traced {
 		var b [tracing.TraceparentLen]byte
-		// Never indexed: it is new with each call and would only push others
-		// out of the peer's table.
 		tell(hpack.HeaderField{Name: "traceparent", Value: string(context.AppendTraceparent(b[:0])), Sensitive: true})
+	}
+	if b3 {
+		p.B3Fields(context, func(name, value string) { tell(hpack.HeaderField{Name: name, Value: value, Sensitive: true}) })
 	}
 	if s.rpcEnd != 0 && (tells || r.timeoutAt >= 0) {
 		var b [16]byte
