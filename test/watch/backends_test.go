@@ -37,8 +37,9 @@ type backends struct {
 	targets string // the file that tells Prometheus of sidecars
 }
 
-// newBackends starts all three with the files of deploy/telemetry as they are.
-func newBackends(t *testing.T) *backends {
+// newBackends starts all three with the files of deploy/telemetry as they are;
+// there are two for Prometheus.
+func newBackends(t *testing.T, config string) *backends {
 	t.Helper()
 	tr := &http.Transport{DisableKeepAlives: true}
 	t.Cleanup(tr.CloseIdleConnections)
@@ -49,15 +50,15 @@ func newBackends(t *testing.T) *backends {
 
 	// Prometheus looks for the list of sidecars beside its own file.
 	dir := t.TempDir()
-	config, err := os.ReadFile(filepath.Join(folder, "prometheus.yml"))
+	text, err := os.ReadFile(filepath.Join(folder, config))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "prometheus.yml"), config, 0o644)
+		err = os.WriteFile(filepath.Join(dir, config), text, 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.targets = filepath.Join(dir, "sidecars.json")
-	part(t, "prometheus", nil, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
+	part(t, "prometheus", nil, "--config.file", filepath.Join(dir, config), "--storage.tsdb.path", filepath.Join(dir, "data"),
 		"--enable-feature=exemplar-storage", "--web.listen-address", "127.0.0.1:9090")
 
 	b.await(t, prometheusURL+"/-/ready")
@@ -119,8 +120,8 @@ func environment(more ...string) []string {
 	}, more...)
 }
 
-// scrape makes Prometheus read a chain's sidecars, those that meshd knows and
-// edge's, and waits until it has.
+// scrape waits until Prometheus has metrics of all of a chain's sidecars. Of
+// edge's meshd does not know.
 func (b *backends) scrape(t *testing.T, c *chain) {
 	t.Helper()
 	list, err := json.Marshal([]any{map[string]any{"targets": []string{c.edge.Admin}, "labels": map[string]string{"instance": "edge-0"}}})
@@ -134,17 +135,17 @@ func (b *backends) scrape(t *testing.T, c *chain) {
 		t.Fatal(err)
 	}
 	process.Await(t, time.Minute, func() error {
-		got, err := b.query("up == 1")
+		got, err := b.query("group by (instance) (meshd_connections)")
 		if err != nil {
 			return err
 		}
-		var up []string
+		var from []string
 		for _, s := range got {
-			up = append(up, s.labels["instance"])
+			from = append(from, s.labels["instance"])
 		}
-		slices.Sort(up)
-		if want := []string{"cart-0", "cart-1", "edge-0", "shop-0", "web-0"}; !slices.Equal(up, want) {
-			return fmt.Errorf("sidecars %q are up, want %q", up, want)
+		slices.Sort(from)
+		if want := []string{"cart-0", "cart-1", "edge-0", "shop-0", "web-0"}; !slices.Equal(from, want) {
+			return fmt.Errorf("Prometheus has metrics of %q, want %q", from, want)
 		}
 		return nil
 	})

@@ -14,7 +14,7 @@ import (
 // The Collector takes the sidecars' exponential histograms and passes them on,
 // over either protocol; they count every call once.
 func TestMetrics(t *testing.T) {
-	b := newBackends(t)
+	b := newBackends(t, "prometheus.yml")
 	m := rig.New(t)
 	for preference, want := range temporalities {
 		for protocol, endpoint := range map[string]string{"grpc": "http://127.0.0.1:4317", "http/protobuf": collectorURL} {
@@ -50,6 +50,7 @@ func TestMetrics(t *testing.T) {
 
 var temporalities = map[string]metricspb.AggregationTemporality{
 	"cumulative": metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
+	"delta":      metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA,
 }
 
 // count is how many calls the points of a histogram that came so far stand for.
@@ -81,4 +82,14 @@ func (s *sink) count(instance, name string, want metricspb.AggregationTemporalit
 		}
 	})
 	return n, err
+}
+
+// TestPushed: where Prometheus does not reach the sidecars it has the same from
+// the Collector, under the same names.
+func TestPushed(t *testing.T) {
+	b := newBackends(t, "prometheus-collector.yml")
+	c := newChain(t, environment("OTEL_TRACES_SAMPLER=parentbased_always_on",
+		"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=explicit_bucket_histogram")...)
+	t.Run("exemplars", func(t *testing.T) { exemplars(t, b, c) })
+	t.Run("dashboards", func(t *testing.T) { dashboards(t, b, c) })
 }

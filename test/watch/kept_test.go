@@ -12,7 +12,7 @@ import (
 // No call is sampled. One that fails and one that is slow are there all the
 // same, from the first sidecar to the culprit, and few others are.
 func TestKept(t *testing.T) {
-	b := newBackends(t)
+	b := newBackends(t, "prometheus.yml")
 	c := newChain(t, environment("OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0")...)
 	// What is usual has to be known first: an instance that is young and has
 	// few calls takes up to 3 s to find out.

@@ -18,7 +18,7 @@ import (
 // makes two of it, and its sidecar says so. What Prometheus reads of the sidecars
 // leads to traces, and fills Grafana's dashboards.
 func TestSampled(t *testing.T) {
-	b := newBackends(t)
+	b := newBackends(t, "prometheus.yml")
 	c := newChain(t, environment("OTEL_TRACES_SAMPLER=parentbased_always_on")...)
 	meshdAt(t, c.mesh)
 	t.Run("one", func(t *testing.T) { oneTree(t, b, c) })
