@@ -18,13 +18,14 @@ import (
 
 // A chain is three hops: edge calls web, web calls shop, shop calls cart, which
 // has two instances. Sidecars in between; the applications hand nothing on but
-// traceparent.
+// one field.
 type chain struct {
 	mesh            *rig.Mesh
 	edge, web, shop *rig.Sidecar
 	carts           [2]*rig.Sidecar
 	client          *http.Client // the application beside edge
 
+	carries string                       // the field that the applications hand on
 	forget  atomic.Bool                  // shop does not hand traceparent on
 	content atomic.Bool                  // shop answers 200, whatever cart says
 	tracer  atomic.Pointer[trace.Tracer] // shop's own; nil: it has none
@@ -34,9 +35,12 @@ type chain struct {
 	heard  []string                    // the trace ids of the calls that cart got
 }
 
-func newChain(t *testing.T, env ...string) *chain {
+func newChain(t *testing.T, env ...string) *chain { return newCarrier(t, "traceparent", env...) }
+
+// newCarrier is a chain whose applications hand on another field.
+func newCarrier(t *testing.T, carries string, env ...string) *chain {
 	m := rig.New(t)
-	c := &chain{mesh: m, answer: func(http.ResponseWriter) {}}
+	c := &chain{mesh: m, carries: carries, answer: func(http.ResponseWriter) {}}
 	cart := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		c.heard = append(c.heard, traceID(r))
@@ -50,7 +54,7 @@ func newChain(t *testing.T, env ...string) *chain {
 	out := rig.Addrs(t, 2)
 	shop := passOn(t, out[0], "http://cart:8080/items", c)
 	c.shop = m.Sidecar(t, rig.Spec{Service: "shop", Instance: "shop-0", App: rig.Serve(t, 1, shop), Outbound: out[0], Env: env})
-	web := passOn(t, out[1], "http://shop:8080/", &chain{})
+	web := passOn(t, out[1], "http://shop:8080/", &chain{carries: carries})
 	c.web = m.Sidecar(t, rig.Spec{Service: "web", Instance: "web-0", App: rig.Serve(t, 1, web), Outbound: out[1], Env: env})
 	c.edge = m.Sidecar(t, rig.Spec{Service: "edge", Instance: "edge-0", Env: env})
 	m.AwaitReady("cart-0", "cart-1", "shop-0", "web-0")
@@ -76,7 +80,7 @@ func passOn(t *testing.T, sidecar, url string, c *chain) http.Handler {
 			defer span.End()
 			propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
 		case !c.forget.Load():
-			req.Header.Set("traceparent", r.Header.Get("traceparent"))
+			req.Header.Set(c.carries, r.Header.Get(c.carries))
 		}
 		res, err := client.Do(req)
 		if err != nil {

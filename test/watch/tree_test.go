@@ -24,6 +24,9 @@ func TestSampled(t *testing.T) {
 	t.Run("one", func(t *testing.T) { oneTree(t, b, c) })
 	t.Run("two", func(t *testing.T) { twoTrees(t, b, c) })
 	t.Run("sdk", func(t *testing.T) { ownSpan(t, b, c) })
+	t.Run("b3", func(t *testing.T) {
+		oneTree(t, b, newCarrier(t, "b3", environment("OTEL_TRACES_SAMPLER=parentbased_always_on", "OTEL_PROPAGATORS=tracecontext,b3")...))
+	})
 	t.Run("exemplars", func(t *testing.T) { exemplars(t, b, c) })
 	t.Run("dashboards", func(t *testing.T) { dashboards(t, b, c) })
 }
