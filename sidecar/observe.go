@@ -38,10 +38,22 @@ func (p *Proxy) observe(ctx context.Context) (err error) {
 // callLog is what gets the calls that --access-log-filter lets through; nil:
 // nothing does.
 func (p *Proxy) callLog() func(*call.Entry) {
-	if p.access == nil {
-		return nil
+	var records *accesslog.Recorder
+	if p.telemetry.Logging() {
+		records = accesslog.NewRecorder(p.telemetry.Log)
 	}
-	return p.access.Write
+	switch {
+	case p.access == nil && records == nil:
+		return nil
+	case records == nil:
+		return p.access.Write
+	case p.access == nil:
+		return records.Write
+	}
+	return func(e *call.Entry) {
+		p.access.Write(e)
+		records.Write(e)
+	}
 }
 
 // leftFigures is what has become of what was to leave the sidecar.

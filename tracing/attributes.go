@@ -56,6 +56,11 @@ const (
 	MeshDownstream = attribute.Key("meshd.downstream_ms") // calls that the application made for this one
 	MeshPriority   = attribute.Key("meshd.priority")      // as in the header meshd-priority
 	MeshRefusal    = attribute.Key("meshd.refusal")       // why the call was not made
+
+	// Of log records, which have no duration of their own.
+	MeshDuration = attribute.Key("meshd.duration_ms")
+	MeshSide     = attribute.Key("meshd.side") // "client", "server"
+	MeshKept     = attribute.Key("meshd.kept") // error, slow, sampled or joined
 )
 
 // Method returns the attribute http.request.method: the method where RFC 9110,

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -80,24 +81,63 @@ func consoleLineOf(s *tracepb.Span) consoleLine {
 	if s.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR {
 		l.Status = "Error"
 	}
-	for _, kv := range s.Attributes {
-		if l.Attributes == nil {
-			l.Attributes = map[string]any{}
-		}
+	l.Attributes = consoleAttributes(s.Attributes)
+	return l
+}
+
+func consoleAttributes(all []*commonpb.KeyValue) map[string]any {
+	if len(all) == 0 {
+		return nil
+	}
+	out := map[string]any{}
+	for _, kv := range all {
 		switch v := kv.Value.GetValue().(type) {
 		case *commonpb.AnyValue_StringValue:
-			l.Attributes[kv.Key] = v.StringValue
+			out[kv.Key] = v.StringValue
 		case *commonpb.AnyValue_IntValue:
-			l.Attributes[kv.Key] = v.IntValue
+			out[kv.Key] = v.IntValue
 		case *commonpb.AnyValue_DoubleValue:
-			l.Attributes[kv.Key] = v.DoubleValue
+			out[kv.Key] = v.DoubleValue
 		case *commonpb.AnyValue_BoolValue:
-			l.Attributes[kv.Key] = v.BoolValue
+			out[kv.Key] = v.BoolValue
 		default:
-			l.Attributes[kv.Key] = kv.Value.String()
+			out[kv.Key] = kv.Value.String()
 		}
 	}
-	return l
+	return out
+}
+
+type consoleRecord struct {
+	Time       time.Time      `json:"time"`
+	Severity   string         `json:"severity"`
+	Event      string         `json:"event,omitempty"`
+	Body       string         `json:"body,omitempty"`
+	Trace      string         `json:"trace,omitempty"`
+	Span       string         `json:"span,omitempty"`
+	Attributes map[string]any `json:"attributes,omitempty"`
+}
+
+// logs writes records.
+func (c *console) logs(_ context.Context, batch *logspb.ResourceLogs) error {
+	b, err := proto.Marshal(batch)
+	if err != nil {
+		return err
+	}
+	all := &logspb.ResourceLogs{}
+	if err := proto.Unmarshal(b, all); err != nil {
+		return err
+	}
+	for _, sl := range all.ScopeLogs {
+		for _, r := range sl.LogRecords {
+			if err := c.line(consoleRecord{
+				Time: time.Unix(0, int64(r.TimeUnixNano)), Severity: r.SeverityText, Event: r.EventName, Body: r.Body.GetStringValue(),
+				Trace: hex.EncodeToString(r.TraceId), Span: hex.EncodeToString(r.SpanId), Attributes: consoleAttributes(r.Attributes),
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 type consoleMetrics struct{ *console }

@@ -63,7 +63,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 		otlptracegrpc.WithHeaders(nil),
 		otlptracegrpc.WithTimeout(meshdTimeout),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
-	q := &spanQueue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}}
+	q := &queue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}}
 	return t.startQueue(q, res, spans, func() {})
 }
 

@@ -10,11 +10,12 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
 
 func (t *Telemetry) startTraces(ctx context.Context, s settings, o Options, out *console) error {
-	q := &spanQueue{name: "otel", limits: s.batch, guard: newGuard(o.Logger, "traces")}
+	q := &queue{name: "otel", limits: s.batch, guard: newGuard(o.Logger, "traces")}
 	switch s.traces {
 	case exporterNone:
 		return nil
@@ -29,25 +30,42 @@ func (t *Telemetry) startTraces(ctx context.Context, s settings, o Options, out 
 }
 
 // startQueue starts a queue before a backend; free closes that's connections.
-func (t *Telemetry) startQueue(q *spanQueue, res *resource.Resource, client otlptrace.Client, free func()) error {
+func (t *Telemetry) startQueue(q *queue, res *resource.Resource, client otlptrace.Client, free func()) error {
+	from := protoResource(res)
 	// It only makes ready: nothing is dialled.
 	if err := client.Start(context.Background()); err != nil {
 		free()
 		return fmt.Errorf("tracing: %s: %w", q.guard.what, err)
 	}
-	q.resource, q.schema, q.scope = protoResource(res), res.SchemaURL(), &commonpb.InstrumentationScope{Name: t.scope.Name, Version: t.scope.Version}
-	q.upload = client.UploadTraces
-	q.start()
+	q.upload = func(ctx context.Context, items []byte) error {
+		// The spans are what protobuf calls unknown fields, which it writes as they
+		// are: so they need not be made objects of.
+		of := &tracepb.ScopeSpans{Scope: t.protoScope()}
+		of.ProtoReflect().SetUnknown(items)
+		return client.UploadTraces(ctx, []*tracepb.ResourceSpans{{Resource: from, ScopeSpans: []*tracepb.ScopeSpans{of}, SchemaUrl: res.SchemaURL()}})
+	}
 	t.queues = append(t.queues, q)
-	t.stop = append(t.stop, func(ctx context.Context) error {
-		err := q.close(ctx)
+	t.runQueue(q, func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel() // nothing is on its way any more
 		_ = client.Stop(ended)
 		free()
-		return err
 	})
 	return nil
+}
+
+// runQueue runs a queue until Shutdown, which calls free when it has ended.
+func (t *Telemetry) runQueue(q *queue, free func()) {
+	q.start()
+	t.stop = append(t.stop, func(ctx context.Context) error {
+		err := q.close(ctx)
+		free()
+		return err
+	})
+}
+
+func (t *Telemetry) protoScope() *commonpb.InstrumentationScope {
+	return &commonpb.InstrumentationScope{Name: t.scope.Name, Version: t.scope.Version}
 }
 
 // protoResource is a resource as OTLP has it.

@@ -4,31 +4,23 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
-	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// A spanQueue holds encoded spans for one backend, which gets them in batches:
-// after the delay, or when there are enough. Each backend has its own, so that
-// one that is slow or gone costs the others nothing. Two buffers take turns: one
-// fills while the other is on its way.
-type spanQueue struct {
-	name     string // of the SDK's component, in the metrics about it
-	limits   batchSettings
-	resource *resourcepb.Resource
-	schema   string
-	scope    *commonpb.InstrumentationScope
-	guard    *guard
-	counts   counts
-	thin     *thinner // nil: all go
+// A queue holds encoded spans, or log records, for one backend, which gets them
+// in batches: after the delay, or when there are enough. Each backend has its
+// own, so that one that is slow or gone costs the others nothing. Two buffers
+// take turns: one fills while the other is on its way.
+type queue struct {
+	name   string // of the SDK's component, in the metrics about it
+	limits batchSettings
+	guard  *guard
+	counts counts
+	thin   *thinner // of spans; nil: all go
 	// upload sends a batch; it returns when the backend has it, or ctx ends.
-	upload func(ctx context.Context, batch []*tracepb.ResourceSpans) error
+	upload func(ctx context.Context, items []byte) error
 
 	mu     sync.Mutex
-	buf    []byte // spans of a ScopeSpans, as appendSpan makes them
+	buf    []byte // what appendSpan or appendRecord makes, one after the other
 	n      int
 	spare  []byte
 	closed bool
@@ -48,31 +40,27 @@ const (
 )
 
 // start begins the queue's goroutine; close ends it.
-func (q *spanQueue) start() {
+func (q *queue) start() {
 	q.enough, q.stop, q.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	q.base, q.abort = context.WithCancel(context.Background())
 	go q.run()
 }
 
-// add hands a span over, encoded, or drops and counts it. It never blocks.
-func (q *spanQueue) add(span []byte, s *Span) {
-	if q.thin != nil && !s.Kept && !q.thin.pass(s.Context.TraceID, s.End.UnixNano()) {
-		q.counts.thinned.Add(1)
-		return
-	}
-	if q.counts.pending.Add(1) > int64(q.limits.queue) || !q.keep(span) {
+// add hands over what is encoded, or drops and counts it. It never blocks.
+func (q *queue) add(item []byte) {
+	if q.counts.pending.Add(1) > int64(q.limits.queue) || !q.keep(item) {
 		q.counts.pending.Add(-1)
 		q.counts.dropped.Add(1)
 	}
 }
 
-func (q *spanQueue) keep(span []byte) bool {
+func (q *queue) keep(item []byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || len(q.buf)+len(span) > maxQueueBytes {
+	if q.closed || len(q.buf)+len(item) > maxQueueBytes {
 		return false
 	}
-	q.buf = append(q.buf, span...)
+	q.buf = append(q.buf, item...)
 	if q.n++; q.n == q.limits.perBatch {
 		select {
 		case q.enough <- struct{}{}:
@@ -82,7 +70,7 @@ func (q *spanQueue) keep(span []byte) bool {
 	return true
 }
 
-func (q *spanQueue) run() {
+func (q *queue) run() {
 	defer close(q.done)
 	timer := time.NewTimer(q.limits.delay)
 	defer timer.Stop()
@@ -100,14 +88,14 @@ func (q *spanQueue) run() {
 }
 
 // flush sends all that there is.
-func (q *spanQueue) flush() {
+func (q *queue) flush() {
 	q.mu.Lock()
 	b, n := q.buf, q.n
 	q.buf, q.n, q.spare = q.spare, 0, nil
 	q.mu.Unlock()
 	for rest := b; n > 0; {
 		size := min(n, q.limits.perBatch)
-		batch := spansIn(rest, size)
+		batch := itemsIn(rest, size)
 		q.send(rest[:batch], size)
 		rest, n = rest[batch:], n-size
 	}
@@ -123,8 +111,8 @@ func (q *spanQueue) flush() {
 	q.mu.Unlock()
 }
 
-// spansIn is how many bytes the first n spans take.
-func spansIn(b []byte, n int) (at int) {
+// itemsIn is how many bytes the first n spans or records take.
+func itemsIn(b []byte, n int) (at int) {
 	for range n {
 		length := b[at+1:]
 		at += 4 + (int(length[0])&0x7f | int(length[1])&0x7f<<7 | int(length[2])<<14)
@@ -132,20 +120,17 @@ func spansIn(b []byte, n int) (at int) {
 	return at
 }
 
-// send uploads a batch. The spans are what protobuf calls unknown fields, which
-// it writes as they are: so they need not be made objects of.
-func (q *spanQueue) send(spans []byte, n int) {
+// send uploads a batch of n.
+func (q *queue) send(items []byte, n int) {
 	ctx, cancel := context.WithTimeout(q.base, q.limits.timeout)
 	defer cancel()
-	of := &tracepb.ScopeSpans{Scope: q.scope}
-	of.ProtoReflect().SetUnknown(protoreflect.RawFields(spans))
-	err := q.upload(ctx, []*tracepb.ResourceSpans{{Resource: q.resource, ScopeSpans: []*tracepb.ScopeSpans{of}, SchemaUrl: q.schema}})
+	err := q.upload(ctx, items)
 	q.counts.done(n, err)
 	q.guard.note(err)
 }
 
 // close sends what waits, as far as ctx allows, and ends the goroutine.
-func (q *spanQueue) close(ctx context.Context) error {
+func (q *queue) close(ctx context.Context) error {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()

@@ -42,10 +42,11 @@ func (c *counts) done(n int, err error) {
 	c.pending.Add(-int64(n))
 }
 
-// Counts reads the counts of the spans for an exporter: "otel", the one that
-// the OTEL_ variables name, or "meshd". They are zero where there is none.
+// Counts reads the counts of an exporter: "otel" and "otel_logs", those of spans
+// and of logs that the OTEL_ variables name, or "meshd", of spans. They are zero
+// where there is none.
 func (t *Telemetry) Counts(exporter string) Counts {
-	for _, q := range t.queues {
+	for _, q := range t.allQueues() {
 		if q.name == exporter {
 			return q.counts.read()
 		}
@@ -57,32 +58,38 @@ func (t *Telemetry) Counts(exporter string) Counts {
 // name: the counts, under the names that OpenTelemetry's semantic conventions
 // give an SDK's own metrics, with otel.component.name saying of which exporter.
 func (t *Telemetry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
-	if len(t.queues) == 0 {
+	if len(t.queues) == 0 && t.logs == nil {
 		return nil, nil
 	}
 	now := time.Now()
-	var processed, exported []metricdata.DataPoint[int64]
-	for _, q := range t.queues {
-		c, name := q.counts.read(), semconv.OTelComponentName(q.name)
-		point := func(n uint64, attrs ...attribute.KeyValue) metricdata.DataPoint[int64] {
-			return metricdata.DataPoint[int64]{Attributes: attribute.NewSet(append(attrs, name)...), StartTime: t.start, Time: now, Value: int64(n)}
-		}
-		processed = append(processed, point(c.Exported+c.Failed), point(c.Dropped, ErrorType.String("queue_full")))
-		exported = append(exported, point(c.Exported), point(c.Failed, ErrorType.String("_OTHER")))
-	}
-	sum := func(name, description string, points []metricdata.DataPoint[int64]) metricdata.Metrics {
+	sum := func(name, description, unit string, points []metricdata.DataPoint[int64]) metricdata.Metrics {
 		return metricdata.Metrics{
-			Name: name, Description: description, Unit: "{span}",
+			Name: name, Description: description, Unit: unit,
 			Data: metricdata.Sum[int64]{DataPoints: points, Temporality: metricdata.CumulativeTemporality, IsMonotonic: true},
 		}
 	}
-	return []metricdata.ScopeMetrics{{
-		Scope: t.scope,
-		Metrics: []metricdata.Metrics{
-			sum("otel.sdk.processor.span.processed", "Spans taken from the queue, or dropped because it was full.", processed),
-			sum("otel.sdk.exporter.span.exported", "Spans exported, or lost because the export failed.", exported),
-		},
-	}}, nil
+	var metrics []metricdata.Metrics
+	add := func(item, plural, unit string, of []*queue) {
+		var processed, exported []metricdata.DataPoint[int64]
+		for _, q := range of {
+			c, name := q.counts.read(), semconv.OTelComponentName(q.name)
+			point := func(n uint64, attrs ...attribute.KeyValue) metricdata.DataPoint[int64] {
+				return metricdata.DataPoint[int64]{Attributes: attribute.NewSet(append(attrs, name)...), StartTime: t.start, Time: now, Value: int64(n)}
+			}
+			processed = append(processed, point(c.Exported+c.Failed), point(c.Dropped, ErrorType.String("queue_full")))
+			exported = append(exported, point(c.Exported), point(c.Failed, ErrorType.String("_OTHER")))
+		}
+		metrics = append(metrics,
+			sum("otel.sdk.processor."+item+".processed", plural+" taken from the queue, or dropped because it was full.", unit, processed),
+			sum("otel.sdk.exporter."+item+".exported", plural+" exported, or lost because the export failed.", unit, exported))
+	}
+	if len(t.queues) > 0 {
+		add("span", "Spans", "{span}", t.queues)
+	}
+	if t.logs != nil {
+		add("log", "Log records", "{log_record}", []*queue{t.logs})
+	}
+	return []metricdata.ScopeMetrics{{Scope: t.scope, Metrics: metrics}}, nil
 }
 
 // ExporterCounts are the counts of one exporter.
@@ -93,9 +100,16 @@ type ExporterCounts struct {
 
 // Exporters lists the exporters whose items are counted.
 func (t *Telemetry) Exporters() []ExporterCounts {
-	out := make([]ExporterCounts, 0, len(t.queues))
-	for _, q := range t.queues {
+	var out []ExporterCounts
+	for _, q := range t.allQueues() {
 		out = append(out, ExporterCounts{q.name, q.counts.read()})
 	}
 	return out
+}
+
+func (t *Telemetry) allQueues() []*queue {
+	if t.logs == nil {
+		return t.queues
+	}
+	return append(t.queues[:len(t.queues):len(t.queues)], t.logs)
 }

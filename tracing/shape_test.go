@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -234,7 +233,7 @@ func TestShapesArrive(t *testing.T) {
 	var log bytes.Buffer
 	telemetry := setup(t, Options{
 		ServiceName: "s", MeshdAddr: meshd.grpc(t), MeshdInterval: time.Hour, Producers: []metric.Producer{calls{}},
-		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Logger: textLogger(&log),
 		Getenv: getenv(map[string]string{
 			"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT":                      backend.http(t) + "/v1/metrics",
 			"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE":        "delta",

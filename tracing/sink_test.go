@@ -4,15 +4,18 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
 
+	collogspb "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	colmetricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
@@ -28,6 +31,7 @@ type sink struct {
 	mu      sync.Mutex
 	spans   []*tracepb.ResourceSpans
 	metrics []*metricspb.ResourceMetrics
+	logs    []*logspb.ResourceLogs
 	headers []string // authorization of every request
 	paths   []string
 
@@ -50,6 +54,12 @@ func (s *sink) addMetrics(r *colmetricspb.ExportMetricsServiceRequest) {
 	case s.gotMetrics <- struct{}{}:
 	default:
 	}
+}
+
+func (s *sink) addLogs(r *collogspb.ExportLogsServiceRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs = append(s.logs, r.ResourceLogs...)
 }
 
 func (s *sink) sawHeader(h string) {
@@ -89,6 +99,18 @@ func (s metricsSink) Export(ctx context.Context, r *colmetricspb.ExportMetricsSe
 	return &colmetricspb.ExportMetricsServiceResponse{}, nil
 }
 
+// logsSink is the sink's third gRPC service.
+type logsSink struct {
+	collogspb.UnimplementedLogsServiceServer
+	*sink
+}
+
+func (s logsSink) Export(ctx context.Context, r *collogspb.ExportLogsServiceRequest) (*collogspb.ExportLogsServiceResponse, error) {
+	s.sawHeader(authorization(ctx))
+	s.addLogs(r)
+	return &collogspb.ExportLogsServiceResponse{}, nil
+}
+
 func authorization(ctx context.Context) string {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if v := md.Get("authorization"); len(v) > 0 {
@@ -106,6 +128,7 @@ func (s *sink) grpc(t *testing.T) string {
 	server := grpc.NewServer()
 	coltracepb.RegisterTraceServiceServer(server, s)
 	colmetricspb.RegisterMetricsServiceServer(server, metricsSink{sink: s})
+	collogspb.RegisterLogsServiceServer(server, logsSink{sink: s})
 	var wg sync.WaitGroup
 	wg.Go(func() { server.Serve(l) })
 	t.Cleanup(func() { server.Stop(); wg.Wait() })
@@ -140,6 +163,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var spans coltracepb.ExportTraceServiceRequest
 	var metrics colmetricspb.ExportMetricsServiceRequest
+	var logs collogspb.ExportLogsServiceRequest
 	switch r.URL.Path {
 	case "/v1/traces":
 		err = proto.Unmarshal(b, &spans)
@@ -147,6 +171,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/v1/metrics":
 		err = proto.Unmarshal(b, &metrics)
 		s.addMetrics(&metrics)
+	case "/v1/logs":
+		err = proto.Unmarshal(b, &logs)
+		s.addLogs(&logs)
 	default:
 		http.NotFound(w, r)
 		return
@@ -157,6 +184,8 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-protobuf")
 }
+
+func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func attrs(kvs []*commonpb.KeyValue) map[string]any {
 	m := map[string]any{}

@@ -52,7 +52,9 @@ type Telemetry struct {
 	sampler     *Sampler
 	propagators Propagators
 	limits      limits
-	queues      []*spanQueue // one an exporter of traces
+	logLimits   limits
+	logs        *queue   // nil: no exporter for logs
+	queues      []*queue // one an exporter of traces
 	stopped     atomic.Bool
 	resource    *resource.Resource
 	scope       instrumentation.Scope
@@ -88,11 +90,12 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tracing: resource: %w", err)
 	}
-	s.tracesOTLP.dialer, s.metricsOTLP.dialer = o.Dial, o.Dial
+	s.tracesOTLP.dialer, s.metricsOTLP.dialer, s.logsOTLP.dialer = o.Dial, o.Dial, o.Dial
 	t := &Telemetry{
 		sampler:     s.sampler,
 		propagators: s.propagators,
 		limits:      s.limits,
+		logLimits:   s.logLimits,
 		resource:    res,
 		scope:       instrumentation.Scope{Name: ScopeName, Version: o.Version},
 		start:       time.Now(),
@@ -101,6 +104,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err := errors.Join(
 		t.startTraces(ctx, s, o, out),
 		t.startMetrics(ctx, s, o, out),
+		t.startLogs(s, o, out),
 		t.startMeshd(ctx, s, identity, o),
 	); err != nil {
 		canceled, cancel := context.WithCancel(ctx)
@@ -144,12 +148,16 @@ func (t *Telemetry) Emit(s Span) {
 	b := encoded.Get().(*[]byte)
 	*b = appendSpan((*b)[:0], &s, &t.limits)
 	for _, q := range t.queues {
-		q.add(*b, &s)
+		if q.thin != nil && !s.Kept && !q.thin.pass(s.Context.TraceID, s.End.UnixNano()) {
+			q.counts.thinned.Add(1)
+			continue
+		}
+		q.add(*b)
 	}
 	encoded.Put(b)
 }
 
-// encoded has buffers for one span.
+// encoded has buffers for one span or record.
 var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // Shutdown exports what waits, as far as ctx allows, and ends all goroutines.

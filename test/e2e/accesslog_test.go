@@ -87,6 +87,37 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
+// TestLogRecords: a call is an OpenTelemetry log record, whose attributes are documented.
+func TestLogRecords(t *testing.T) {
+	m := newMesh(t, nil, "", "")
+	m.instance("checkout", "checkout-0", serve(t, nil, "127.0.0.1:0", http.NotFoundHandler()))
+	web := m.sidecar(spec{service: "web", instance: "web-0", env: []string{"OTEL_LOGS_EXPORTER=console", "OTEL_BLRP_SCHEDULE_DELAY=10"}})
+	if got := web.callPath(t, "checkout:8080", "/none"); got.status != 404 {
+		t.Fatalf("%+v", got)
+	}
+	var record struct {
+		Severity, Event, Body, Trace, Span string
+		Attributes                         map[string]any
+	}
+	await(t, patience, func() error {
+		for line := range strings.Lines(web.Out.String()) {
+			if strings.HasPrefix(line, `{"time":`) {
+				return json.Unmarshal([]byte(line), &record)
+			}
+		}
+		return fmt.Errorf("no record in %s", web.Out.String())
+	})
+	if record.Severity != "INFO" || record.Event != "meshd.call" || record.Body != "GET /none 404" || len(record.Trace) != 32 || len(record.Span) != 16 {
+		t.Errorf("%+v", record)
+	}
+	if record.Attributes["meshd.endpoint.id"] != "checkout-0" || record.Attributes["http.response.status_code"] != 404.0 {
+		t.Errorf("%+v", record)
+	}
+	for key := range record.Attributes {
+		documented(t, key)
+	}
+}
+
 // TestLogLevel: the level of a sidecar's and of meshd's log changes while they run.
 func TestLogLevel(t *testing.T) {
 	m := newMesh(t, nil, "", "")
