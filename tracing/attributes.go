@@ -57,6 +57,13 @@ const (
 	MeshPriority   = attribute.Key("meshd.priority")      // as in the header meshd-priority
 	MeshRefusal    = attribute.Key("meshd.refusal")       // why the call was not made
 
+	// Of calls that were kept for what became of them.
+	MeshDeadline   = attribute.Key("meshd.deadline_ms") // since the call's start
+	MeshSession    = attribute.Key("meshd.session")     // the instance that the session was with
+	MeshNotes      = attribute.Key("meshd.notes")       // why it was not tried again, or not hedged
+	MeshBudget     = attribute.Key("meshd.budget")      // retries that could be paid for at the end
+	MeshCandidates = attribute.Key("meshd.candidates")  // the endpoints, as they were in the end
+
 	// Of log records, which have no duration of their own.
 	MeshDuration = attribute.Key("meshd.duration_ms")
 	MeshSide     = attribute.Key("meshd.side") // "client", "server"

@@ -1,7 +1,10 @@
 package call
 
 import (
+	"fmt"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/meshd/meshd/sidecar/stats"
 	"github.com/meshd/meshd/tracing"
@@ -123,20 +126,60 @@ func (c *Call) exemplar(now int64) stats.Exemplar {
 
 // remember makes a Record of a call that is worth it, and spans where it has none.
 func (c *Call) remember(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
-	c.tracer.Records.add(int(c.keep), c.record(now, status, e))
-	if c.span == nil && !c.tracer.Off && c.owner != nil {
-		c.late(now, status, e, parts)
+	rec := c.record(now, status, e)
+	c.tracer.Records.add(int(c.keep), rec)
+	switch {
+	case c.tracer.Off:
+	case c.span != nil:
+		c.span.grounds = grounds(&rec, c.keep)
+	case c.owner != nil:
+		c.late(now, status, e, parts, grounds(&rec, c.keep))
 	}
+}
+
+// grounds are what a record has beside what the spans of all calls say: what
+// there was to choose from, and what else was decided, for those that look into
+// a call that went wrong.
+func grounds(rec *Record, k keeping) (out []attribute.KeyValue) {
+	out = append(out, tracing.MeshKept.String(rec.Kept))
+	if !k.forcing() {
+		return out
+	}
+	if rec.DeadlineMs != 0 {
+		out = append(out, tracing.MeshDeadline.Float64(rec.DeadlineMs))
+	}
+	if rec.Session != "" {
+		out = append(out, tracing.MeshSession.String(rec.Session))
+	}
+	if len(rec.Notes) > 0 {
+		out = append(out, tracing.MeshNotes.StringSlice(rec.Notes))
+	}
+	if len(rec.Candidates) == 0 {
+		return out
+	}
+	var of []string
+	for _, e := range rec.Candidates {
+		name := e.Instance
+		if name == "" {
+			name = e.Endpoint
+		}
+		text := fmt.Sprintf("%s: cost %.4g ms, %d in flight, breaker %s", name, e.Cost/1e6, e.InFlight, e.Breaker)
+		if e.Health != "" && e.Health != "ok" {
+			text += ", " + e.Health
+		}
+		of = append(of, text)
+	}
+	return append(out, tracing.MeshBudget.Float64(rec.Budget), tracing.MeshCandidates.StringSlice(of))
 }
 
 // late makes the spans of a call that was not sampled when it began. Its caller
 // has been told the call's own context where it came in; where it goes out, the
 // attempts have been, and the call is a new span above them.
-func (c *Call) late(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
+func (c *Call) late(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64, grounds []attribute.KeyValue) {
 	s := c.owner.Subject()
 	r := newRecord(sampled(c.Context), c.parent)
 	defer r.free()
-	r.rpc, r.version = s.RPC, s.Version
+	r.rpc, r.version, r.grounds = s.RPC, s.Version, grounds
 	r.describe([]byte(s.Method), []byte(s.Path), []byte(s.Peer), nil)
 	if !c.Route.Server {
 		r.call.SpanID = tracing.NewSpanID()

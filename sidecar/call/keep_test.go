@@ -1,6 +1,7 @@
 package call
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -163,5 +164,28 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 	if len(f.spans) != recordsRate {
 		t.Errorf("%d spans", len(f.spans))
+	}
+}
+
+// A call that went wrong has the grounds in its span; one that is merely sampled
+// has not.
+func TestGrounds(t *testing.T) {
+	f := setUp(t, policy, 1, "10.0.0.1:80", "10.0.0.2:80")
+	for _, status := range []int{200, 500} {
+		c := f.beginKept(t, Said{})
+		c.Pick(1)
+		c.Done(2, status, stats.ErrNone, 1)
+		c.End(3, status, stats.ErrNone)
+	}
+	well, badly := f.spans[1], f.spans[3]
+	if got := attributeOf(well, "meshd.kept"); got != "sampled" || attributeOf(well, "meshd.candidates") != "" {
+		t.Errorf("%s: %v", got, well.Attributes)
+	}
+	of := attributeOf(badly, "meshd.candidates")
+	if attributeOf(badly, "meshd.kept") != "error" || !strings.Contains(of, "10.0.0.1:80: cost") || !strings.Contains(of, "10.0.0.2:80: cost ") {
+		t.Errorf("%v", badly.Attributes)
+	}
+	if !badly.Kept || well.Kept {
+		t.Error("what became of a call decides on what meshd gets")
 	}
 }

@@ -31,6 +31,7 @@ type record struct {
 	traceState string
 	full       string // url.full, once it has been made
 	events     []tracing.Event
+	grounds    []attribute.KeyValue // see grounds
 	attributes []attribute.KeyValue // of the span that is being made
 }
 
@@ -137,7 +138,8 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[
 			attrs = append(attrs, partKeys[i].Float64(float64(ns)/1e6))
 		}
 	}
-	attrs, failed := outcome(decided(attrs, c), status, e, c.Route.Server)
+	attrs = append(decided(attrs, c), r.grounds...)
+	attrs, failed := outcome(attrs, status, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
 		Kind: kind, Name: r.name(c.Route), Attributes: attrs,
