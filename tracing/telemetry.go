@@ -85,6 +85,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	identity := o.identity()
 	res, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
+		resource.WithAttributes(surroundings{o.Getenv, readSmall, os.Hostname}.attributes()...),
 		resource.WithAttributes(identity...),
 		resource.WithAttributes(s.resource...))
 	if err != nil {
