@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/meshd/meshd/dashboard"
@@ -18,6 +19,14 @@ type clientStatus struct {
 	Acked            uint64  `json:"acked"`
 	Nacked           uint64  `json:"nacked"`
 	LastNack         string  `json:"lastNack"`
+	Has              []has   `json:"has"`
+}
+
+// has is what a client has of one type of resource, by the type's last word.
+type has struct {
+	Type      string `json:"type"`
+	Resources int    `json:"resources"`
+	Rejected  string `json:"rejected,omitempty"`
 }
 
 type serviceStatus struct {
@@ -46,23 +55,34 @@ type instanceStatus struct {
 func connected(s *server.Server) []clientStatus {
 	out := []clientStatus{}
 	for _, c := range s.Clients() {
-		out = append(out, clientStatus{
+		st := clientStatus{
 			ID: c.ID, Service: c.Service, Namespace: c.Namespace,
 			ConnectedSeconds: time.Since(c.Connected).Seconds(),
-			Acked:            c.Acked, Nacked: c.Nacked, LastNack: c.LastNack,
-		})
+			Acked:            c.Acked, Nacked: c.Nacked, LastNack: c.LastNack, Has: []has{},
+		}
+		for _, h := range c.Has {
+			st.Has = append(st.Has, has{lastWord(h.Type), h.Resources, h.Rejected})
+		}
+		out = append(out, st)
 	}
 	return out
 }
+
+// lastWord is Cluster of type.googleapis.com/envoy.config.cluster.v3.Cluster.
+func lastWord(typ string) string { return typ[strings.LastIndexAny(typ, "./")+1:] }
 
 // listed is the same for the page.
 func listed(s *server.Server) []dashboard.Client {
 	var out []dashboard.Client
 	for _, c := range s.Clients() {
-		out = append(out, dashboard.Client{
+		client := dashboard.Client{
 			ID: c.ID, Service: c.Service, Namespace: c.Namespace, Connected: c.Connected,
-			Acked: c.Acked, Nacked: c.Nacked, LastNack: c.LastNack,
-		})
+			Acked: c.Acked, Nacked: c.Nacked,
+		}
+		for _, h := range c.Has {
+			client.Has = append(client.Has, dashboard.Has{Type: lastWord(h.Type), Resources: h.Resources, Rejected: h.Rejected})
+		}
+		out = append(out, client)
 	}
 	return out
 }

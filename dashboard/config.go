@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/meshd/meshd/telemetry"
@@ -16,8 +17,9 @@ type configBody struct {
 }
 
 type clientRow struct {
-	ID, Service, Link, Connected, Acked, Nacked, LastNack string
-	Bad                                                   bool
+	ID, Service, Link, Connected, Has, Acked, Nacked string
+	Why                                              []pair // it rejected, by type
+	Bad                                              bool
 }
 
 func (d *Dashboard) config(_ *http.Request, s state) (page, error) {
@@ -37,8 +39,16 @@ func (d *Dashboard) config(_ *http.Request, s state) (page, error) {
 		row := clientRow{
 			ID: c.ID, Service: id.String(), Connected: ago(now.Sub(c.Connected)),
 			Acked: strconv.FormatUint(c.Acked, 10), Nacked: strconv.FormatUint(c.Nacked, 10),
-			LastNack: c.LastNack, Bad: c.Nacked > 0,
+			Bad: c.Nacked > 0,
 		}
+		var has []string
+		for _, h := range c.Has {
+			has = append(has, fmt.Sprintf("%d %s", h.Resources, h.Type))
+			if h.Rejected != "" {
+				row.Why = append(row.Why, pair{h.Type, h.Rejected})
+			}
+		}
+		row.Has = strings.Join(has, ", ")
 		if known[id] {
 			row.Link = s.link(servicePath(id))
 		}

@@ -41,7 +41,14 @@ type Client struct {
 	ID, Service, Namespace string
 	Connected              time.Time
 	Acked, Nacked          uint64 // responses that it took and rejected
-	LastNack               string // why, of the newest one; empty: it rejected none
+	Has                    []Has
+}
+
+// Has is what a client has of one type of resource.
+type Has struct {
+	Type      string // its short name, Cluster
+	Resources int    // that it had been told of when it last took a response
+	Rejected  string // why it rejected the newest response that it did; empty: none
 }
 
 // Dashboard is the handler. All its methods may be called from any goroutine.

@@ -17,8 +17,8 @@ func TestViews(t *testing.T) {
 	reader := &told{}
 	clients := func() []Client {
 		return []Client{
-			{ID: "checkout.default/checkout-0", Service: "checkout", Namespace: "default", Connected: time.Now().Add(-90 * time.Second), Acked: 12},
-			{ID: "envoy", Service: "edge", Namespace: "default", Acked: 3, Nacked: 1, LastNack: "listener <x>: no filters"},
+			{ID: "checkout.default/checkout-0", Service: "checkout", Namespace: "default", Connected: time.Now().Add(-90 * time.Second), Acked: 12, Has: []Has{{"Cluster", 3, ""}, {"ClusterLoadAssignment", 2, ""}}},
+			{ID: "envoy", Service: "edge", Namespace: "default", Acked: 3, Nacked: 1, Has: []Has{{"Listener", 0, "listener <x>: no filters"}}},
 		}
 	}
 	cfg := Config{
@@ -65,7 +65,7 @@ func TestViews(t *testing.T) {
 			}, nil},
 			{"/traces/" + slowTrace + "?span=c0", 200, []string{"What was decided", "<dt>meshd.balancer</dt><dd>peak_ewma</dd>", "<dt>20 ms retry</dt><dd>meshd.retry.reason 503</dd>", `aria-current="true"`}, []string{"Choose a span"}},
 			{"/traces/0123", 404, []string{"No trace &#34;0123&#34; is kept here"}, nil},
-			{"/config", 200, []string{"2 clients are connected, of which 1 rejected something", "listener &lt;x&gt;: no filters", "1 min 30 s",
+			{"/config", 200, []string{"2 clients are connected, of which 1 rejected something", "<p>Listener: listener &lt;x&gt;: no filters</p>", "1 min 30 s", "3 Cluster, 2 ClusterLoadAssignment",
 				`<a href="/services/default/checkout?window=5m">default/checkout</a>`}, nil},
 		} {
 			w := get(d, tc.path)

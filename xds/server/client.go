@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -54,7 +56,9 @@ func (c *client) held() bool {
 func (c *client) info() Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.shown
+	out := c.shown
+	out.Has = slices.Clone(out.Has)
+	return out
 }
 
 // node takes what a request says of the client. Requests after the first
@@ -67,7 +71,7 @@ func (c *client) node(n *core.Node) {
 	if err != nil {
 		// It is served as a client: a wrong registration must not cost it its
 		// configuration.
-		c.s.cfg.Logger.Warn("instance not registered", "client", n.GetId(), "error", err)
+		c.s.cfg.Logger.Warn("instance not registered", "next", "change the sidecar's flags as the error says and start it again", "client", n.GetId(), "error", err)
 		in = resource.Instance{Namespace: c.namespace, Service: n.GetCluster()}
 		if c.member != nil {
 			return // what it last said stays
@@ -88,7 +92,7 @@ func (c *client) node(n *core.Node) {
 	c.instance = in
 	if c.member != nil && old.ID == in.ID && old.Service == in.Service && old.Namespace == in.Namespace {
 		if err := c.member.Update(in); err != nil {
-			c.s.cfg.Logger.Warn("instance not updated", "client", n.GetId(), "error", err)
+			c.s.cfg.Logger.Warn("instance not updated", "next", "change the sidecar's flags as the error says and start it again", "client", n.GetId(), "error", err)
 		}
 		return
 	}
@@ -101,7 +105,7 @@ func (c *client) node(n *core.Node) {
 	}
 	m, err := c.s.cfg.Hooks.Join(in)
 	if err != nil {
-		c.s.cfg.Logger.Warn("instance not registered", "client", n.GetId(), "error", err)
+		c.s.cfg.Logger.Warn("instance not registered", "next", "change the sidecar's flags as the error says and start it again", "client", n.GetId(), "error", err)
 		return
 	}
 	c.member = &m
@@ -153,12 +157,19 @@ func (c *client) unsubscribe(typ string, names []string) {
 	c.sub.Remove(c.keys(typ, names)...)
 }
 
-// answered counts the client's verdict on a response.
-func (c *client) answered(typ string, nack *rpcstatus.Status) {
+// answered counts the client's verdict on a response, with which it has been told
+// of so many resources of the type.
+func (c *client) answered(typ string, nack *rpcstatus.Status, resources int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.shown.Has, func(h Has) bool { return h.Type == typ })
+	if i < 0 { // maxTypes at most
+		i = len(c.shown.Has)
+		c.shown.Has = append(c.shown.Has, Has{Type: typ})
+	}
 	if nack == nil {
 		c.shown.Acked++
+		c.shown.Has[i].Resources = resources
 		return
 	}
 	text := nack.GetMessage()
@@ -167,5 +178,6 @@ func (c *client) answered(typ string, nack *rpcstatus.Status) {
 	}
 	c.shown.Nacked++
 	c.shown.LastNack = text
-	c.s.cfg.Logger.Warn("client rejected configuration", "client", c.shown.ID, "type", typ, "error", text)
+	c.shown.Has[i].Rejected = cmp.Or(text, "no reason given")
+	c.s.cfg.Logger.Warn("client rejected configuration", "next", "meshctl status shows the client and the error; change the object that it names", "client", c.shown.ID, "type", typ, "error", text)
 }

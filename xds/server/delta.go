@@ -54,7 +54,7 @@ func (p *delta) request(req *discovery.DeltaDiscoveryRequest) error {
 	}
 	if n, err := strconv.ParseUint(req.GetResponseNonce(), 10, 64); err == nil && t.heard < n && n <= t.sent {
 		t.heard = n
-		p.answered(typ, req.GetErrorDetail())
+		p.answered(typ, req.GetErrorDetail(), t.resources())
 	}
 	if err := p.names(typ, t, req, first); err != nil {
 		return err
@@ -138,6 +138,16 @@ func (p *delta) push() error {
 		}
 	}
 	return nil
+}
+
+// resources are how many the client has been told of.
+func (t *deltaType) resources() (n int) {
+	for _, version := range t.told {
+		if version != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // news notes in told what changes say that the client has not been told, and

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,7 +100,7 @@ func TestDeltaNack(t *testing.T) {
 	w[cds+" a"] = "good"
 	f.cache.Set(w.view())
 	expectDelta(t, p, "CDS a=good")
-	if c := f.srv.Clients(); len(c) != 1 || c[0].Nacked != 1 || c[0].Acked != 1 || c[0].LastNack != "no" {
+	if c := f.srv.Clients(); len(c) != 1 || c[0].Nacked != 1 || c[0].Acked != 1 || c[0].LastNack != "no" || !slices.Equal(c[0].Has, []Has{{cds, 2, "no"}}) {
 		t.Errorf("clients %+v", c)
 	}
 }

@@ -110,6 +110,14 @@ type Client struct {
 	Acked     uint64
 	Nacked    uint64
 	LastNack  string
+	Has       []Has // by type, in the order in which they were first accepted or rejected
+}
+
+// Has is what a client has of one type.
+type Has struct {
+	Type      string // type_url
+	Resources int    // that it had been told of when it last accepted a response
+	Rejected  string // why it rejected the newest response that it did; empty: none
 }
 
 // Clients lists the open streams that have said who they are, by ID.
@@ -194,7 +202,7 @@ func serve[Req, Resp any](s *Server, stream grpc.BidiStreamingServer[Req, Resp],
 		}
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-				s.cfg.Logger.Warn("xDS stream ended by us", "client", c.info().ID, "error", err)
+				s.cfg.Logger.Warn("xDS stream ended by us", "next", "the client connects again by itself; see its log if it does not", "client", c.info().ID, "error", err)
 			}
 			return err
 		}

@@ -56,7 +56,7 @@ func (p *sotw) request(req *discovery.DiscoveryRequest) error {
 		}
 		if t.pending {
 			t.pending = false
-			p.answered(typ, req.GetErrorDetail())
+			p.answered(typ, req.GetErrorDetail(), t.resources())
 		}
 	}
 	if err := p.names(typ, t, req.GetResourceNames()); err != nil {
@@ -199,6 +199,16 @@ func (p *sotw) respond(typ string, t *sotwType, changed []string) error {
 		Resources:   resources,
 		Nonce:       t.nonce,
 	})
+}
+
+// resources are how many the client has been told of.
+func (t *sotwType) resources() (n int) {
+	for _, r := range t.told {
+		if r != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // version is the hash of all that the client has been told of the type.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ func TestSotWNack(t *testing.T) {
 	f.cache.Set(w.view())
 	sotwFence(t, p)
 	c := f.srv.Clients()
-	if len(c) != 1 || c[0].Nacked != 1 || c[0].LastNack != "no\nway" {
+	if len(c) != 1 || c[0].Nacked != 1 || c[0].LastNack != "no\nway" || !slices.Equal(c[0].Has, []Has{{cds, 0, "no\nway"}}) {
 		t.Errorf("clients %+v", c)
 	}
 	w[cds+" a"] = "good"
