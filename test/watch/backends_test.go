@@ -30,10 +30,10 @@ const (
 )
 
 // backends are the processes that telemetry is sent to, and where the metrics
-// that the Collector passes on come out.
+// and logs that the Collector passes on come out.
 type backends struct {
 	client  *http.Client
-	metrics *sink
+	out     *sink
 	targets string // the file that tells Prometheus of sidecars
 }
 
@@ -43,10 +43,11 @@ func newBackends(t *testing.T, config string) *backends {
 	t.Helper()
 	tr := &http.Transport{DisableKeepAlives: true}
 	t.Cleanup(tr.CloseIdleConnections)
-	b := &backends{client: &http.Client{Transport: tr, Timeout: rig.Patience}, metrics: &sink{}}
+	b := &backends{client: &http.Client{Transport: tr, Timeout: rig.Patience}, out: &sink{}}
 	part(t, "jaeger", nil, "--config", filepath.Join(folder, "jaeger.yaml"))
 	b.await(t, jaegerURL+"/api/services") // a Collector that finds nobody tries again after 5 s
-	part(t, "otelcol", []string{"METRICS=" + b.metrics.serve(t)}, "--config", filepath.Join(folder, "collector.yaml"))
+	out := b.out.serve(t)
+	part(t, "otelcol", []string{"METRICS=" + out, "LOGS=" + out}, "--config", filepath.Join(folder, "collector.yaml"))
 
 	// Prometheus looks for the list of sidecars beside its own file.
 	dir := t.TempDir()

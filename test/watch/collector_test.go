@@ -36,7 +36,7 @@ func TestMetrics(t *testing.T) {
 						_ = res.Body.Close()
 					}
 					process.Await(t, rig.Patience, func() error {
-						n, err := b.metrics.count("edge-"+name, "http.client.request.duration", want)
+						n, err := b.out.count("edge-"+name, "http.client.request.duration", want)
 						if err == nil && n != uint64((round+1)*calls) {
 							err = fmt.Errorf("%d calls of %d", n, (round+1)*calls)
 						}
