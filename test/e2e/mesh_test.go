@@ -24,6 +24,7 @@ type mesh struct {
 	t         *testing.T
 	xds, http string
 	client    *http.Client
+	meshd     *process.Process
 }
 
 // newMesh starts meshd; in a namespace on the given address of it, with the
@@ -39,7 +40,7 @@ func newMesh(t *testing.T, ns *netns.NS, host, objects string) *mesh {
 		xds:  net.JoinHostPort(host, strconv.Itoa(ports[0])),
 		http: net.JoinHostPort(host, strconv.Itoa(ports[1])),
 	}
-	start(t, program{name: "meshd", ns: ns, path: binary(t, "meshd"), args: []string{
+	m.meshd = start(t, program{name: "meshd", ns: ns, path: binary(t, "meshd"), args: []string{
 		"--xds-addr", m.xds, "--http-addr", m.http, "--data-dir", t.TempDir()}})
 	await(t, patience, func() error { _, err := fetch(m.client, "http://"+m.http+"/readyz"); return err })
 	if objects != "" {
