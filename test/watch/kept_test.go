@@ -9,11 +9,13 @@ import (
 	"time"
 )
 
-// No call is sampled. One that fails and one that is slow are there all the
-// same, from the first sidecar to the culprit, and few others are.
+// TestKept: no call is sampled. One that fails and one that is slow are there all
+// the same, from the first sidecar to the culprit, as traces and as exemplars, and
+// few others are.
 func TestKept(t *testing.T) {
 	b := newBackends(t, "prometheus.yml")
 	c := newChain(t, environment("OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0")...)
+	meshdAt(t, c.mesh)
 	// What is usual has to be known first: an instance that is young and has
 	// few calls takes up to 3 s to find out.
 	usual := 0
@@ -65,6 +67,8 @@ func TestKept(t *testing.T) {
 			return nil
 		})
 	})
+
+	t.Run("exemplars", func(t *testing.T) { exemplars(t, b, c) })
 
 	t.Run("others", func(t *testing.T) {
 		var answer struct{ Data []struct{ TraceID string } }
