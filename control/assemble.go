@@ -171,9 +171,11 @@ func (a *assembler) applied(stored []registry.Object) []mesh.Object {
 			p = parsedObject{body: string(o.Body)}
 			switch got, errs := mesh.Parse(storedName, o.Body); {
 			case len(errs) > 0:
-				a.log.Warn("stored object not understood", "object", key.String(), "error", errs[0])
+				a.log.Warn("stored object not understood", "object", key.String(), "error", errs[0],
+					"next", "apply the object again, or delete it with meshctl")
 			case len(got) != 1 || got[0].Head().Key != key:
-				a.log.Warn("stored object is another than its key says", "object", key.String())
+				a.log.Warn("stored object is another than its key says", "object", key.String(),
+					"next", "delete it with meshctl and apply it again")
 			default:
 				p.object = got[0]
 			}
@@ -193,7 +195,7 @@ func (a *assembler) report(problems []error) {
 	for _, err := range problems {
 		now[err.Error()] = true
 		if !a.problems[err.Error()] {
-			a.log.Warn("conflict between objects", "error", err)
+			a.log.Warn("conflict between objects", "error", err, "next", "change or delete one of the two that the error names")
 		}
 	}
 	a.problems = now

@@ -34,13 +34,18 @@ type Config struct {
 	// HTTPHosts are names that Host may have, beside addresses and localhost.
 	HTTPHosts []string
 	Registry  registry.Config // its Logger is set by Run
-	Version   string
-	Logger    *slog.Logger
+	// TraceMemory is how many MiB of spans are kept; 0: 64.
+	TraceMemory int
+	Version     string
+	Logger      *slog.Logger
 	// LogLevel answers for the Logger's level over HTTP; nil: nobody does.
 	LogLevel http.Handler
 	// Ready, if not nil, is called once both ports are served.
 	Ready func(xds, http net.Addr)
 }
+
+// maxTraceMemory is more than a person means, in MiB.
+const maxTraceMemory = 64 << 10
 
 // Run runs a meshd until ctx ends, and returns nil then. The instances that
 // are registered stay so, under their leases.
@@ -49,6 +54,9 @@ func Run(ctx context.Context, cfg Config) error {
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.TraceMemory < 0 || cfg.TraceMemory > maxTraceMemory {
+		return fmt.Errorf("--trace-memory %d: 1 to %d MiB is accepted", cfg.TraceMemory, maxTraceMemory)
 	}
 	// First of all, so that a mistake shows at once, and so that clients which
 	// come back during a restart wait for us instead of being turned away.
@@ -91,7 +99,7 @@ func Run(ctx context.Context, cfg Config) error {
 	resources := cache.New()
 	divider := &shares{cache: resources, log: log}
 	asm := newAssembler(files, reg, resources, divider, secret, log)
-	store := telemetry.NewStore(telemetry.Config{Logger: log, Instances: asm.counts})
+	store := telemetry.NewStore(telemetry.Config{Logger: log, Instances: asm.counts, MaxTraces: cfg.TraceMemory << 20})
 	asm.note = store.Note
 	work.Go(func() { asm.run(ctx) })
 	work.Go(func() { store.Run(ctx) })
@@ -177,7 +185,8 @@ func listen(ctx context.Context, flag, addr string, log *slog.Logger) (net.Liste
 		return nil, fmt.Errorf("%s %s: %w; HOST:PORT of this machine is accepted", flag, addr, err)
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-		log.Warn("reachable from other machines, and nobody is asked who they are", "flag", flag, "addr", l.Addr().String())
+		log.Warn("reachable from other machines, and nobody is asked who they are", "flag", flag, "addr", l.Addr().String(),
+			"next", "listen on loopback, or let only those you trust reach the port")
 	}
 	return l, nil
 }

@@ -37,7 +37,8 @@ func (s *shares) elsewhere() wants {
 	for _, b := range s.others() {
 		var w wants
 		if err := json.Unmarshal(b, &w); err != nil {
-			s.log.Warn("another meshd tells what is not known of shared limits", "error", err)
+			s.log.Warn("another meshd tells what is not known of shared limits", "error", err,
+				"next", "run the same version of meshd everywhere")
 			continue
 		}
 		for k, by := range w {
@@ -61,6 +62,7 @@ func (s *shares) say(w wants) {
 		b, _ = json.Marshal(w)
 	}
 	if err := s.notice(b); err != nil {
-		s.log.Warn("other meshds are not told what clients want of shared limits", "error", err)
+		s.log.Warn("other meshds are not told what clients want of shared limits", "error", err,
+			"next", "see that the registry is reachable; it is tried again")
 	}
 }

@@ -176,7 +176,7 @@ func (s *shares) tell(parts map[string]*resource.Shares) (changed []cache.Key) {
 		key := shareKey(id)
 		body, err := parts[id].Encode(key.Name)
 		if err != nil {
-			s.log.Error("shares not told", "error", err)
+			s.log.Error("shares not told", "error", err, "next", "nothing: it is tried again in a second; each caller keeps its last part")
 			continue
 		}
 		if was := old[id]; was != nil && string(was.Value) == string(body.Value) {

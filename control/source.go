@@ -52,7 +52,7 @@ func (o *objects) set(objects []mesh.Object, errs []error) {
 	for _, err := range errs {
 		now[err.Error()] = true
 		if !o.told[err.Error()] {
-			o.log.Warn("configuration refused; what was good before stays", "error", err)
+			o.log.Warn("configuration refused; what was good before stays", "error", err, "next", "change the file where the error says")
 		}
 	}
 	if len(now) == 0 && len(o.told) > 0 {

@@ -143,7 +143,8 @@ func (d *Dashboard) serveChart(w http.ResponseWriter, r *http.Request) {
 	svg, err := d.draw(key, figure)
 	switch {
 	case err != nil:
-		d.cfg.Logger.Error("dashboard: drawing", "chart", key.chart, "service", key.service.String(), "error", err)
+		d.cfg.Logger.Error("dashboard: drawing", "chart", key.chart, "service", key.service.String(), "error", err,
+			"next", "report it with the error; other pictures work")
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	case svg == nil:
 		http.Error(w, fmt.Sprintf("no service %q: nobody has called it and it has no instance", key.service), http.StatusNotFound)

@@ -87,7 +87,7 @@ func (d *Dashboard) serveEvents(w http.ResponseWriter, r *http.Request) {
 	event := func() bool {
 		text, err := d.metrics()
 		if err != nil {
-			d.cfg.Logger.Error("dashboard: metrics", "error", err)
+			d.cfg.Logger.Error("dashboard: metrics", "error", err, "next", "report it with the error")
 			return false
 		}
 		return send("data: ", string(text), "\n\n")

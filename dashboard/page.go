@@ -143,7 +143,8 @@ func (d *Dashboard) make(r *http.Request, v view, problem string) ([]byte, int) 
 		status, problem, name = http.StatusNotFound, err.Error(), "problem"
 		p.Title = "Not there"
 	} else if err != nil {
-		d.cfg.Logger.Error("dashboard: page", "view", v.name, "url", r.URL.String(), "error", err)
+		d.cfg.Logger.Error("dashboard: page", "view", v.name, "url", r.URL.String(), "error", err,
+			"next", "report it with the error; other views work")
 		status, problem, name = http.StatusInternalServerError, "The page could not be made: "+err.Error(), "problem"
 	}
 	f := frame{
@@ -171,7 +172,7 @@ func (d *Dashboard) make(r *http.Request, v view, problem string) ([]byte, int) 
 	}
 	var out bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&out, "frame.html", f); err != nil {
-		d.cfg.Logger.Error("dashboard: page", "view", v.name, "error", err)
+		d.cfg.Logger.Error("dashboard: page", "view", v.name, "error", err, "next", "report it with the error; other views work")
 		return []byte("the page could not be made: " + template.HTMLEscapeString(err.Error())), http.StatusInternalServerError
 	}
 	return out.Bytes(), status

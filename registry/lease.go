@@ -180,7 +180,8 @@ func (g *Registration) run() {
 			return
 		default:
 		}
-		g.r.log.Warn("registration interrupted; trying again", "key", g.key, "error", err)
+		g.r.log.Warn("registration interrupted; trying again", "key", g.key, "error", err,
+			"next", "see that the registry is reachable if this goes on")
 		if !back.wait(g.r.ctx) {
 			return
 		}
@@ -319,7 +320,7 @@ func (g *Registration) end(lease clientv3.LeaseID) {
 	ctx, cancel := context.WithTimeout(g.r.ctx, opTimeout)
 	defer cancel()
 	if _, err := g.r.client.Revoke(ctx, lease); err != nil && g.r.ctx.Err() == nil {
-		g.r.log.Warn("lease not given back; it ends by itself", "key", g.key, "error", err)
+		g.r.log.Warn("lease not given back; it ends by itself", "key", g.key, "error", err, "next", "nothing")
 	}
 }
 

@@ -40,7 +40,7 @@ func (r *Registry) load(ctx context.Context) (int64, error) {
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
 	for _, err := range r.picture.replace(kvs, rev) {
-		r.log.Warn("registry entry skipped", "error", err)
+		r.log.Warn("registry entry skipped", "error", err, "next", "delete the entry, or update the meshd that wrote it")
 	}
 	return rev, nil
 }
@@ -55,7 +55,7 @@ func (r *Registry) watch(rev int64) {
 		if r.ctx.Err() != nil {
 			return
 		}
-		r.log.Warn("registry watch broke; reading again", "error", err)
+		r.log.Warn("registry watch broke; reading again", "error", err, "next", "nothing, if it does not go on")
 		for {
 			if !backoff.wait(r.ctx) {
 				return
@@ -68,7 +68,7 @@ func (r *Registry) watch(rev int64) {
 				r.pokeAll()
 				break
 			}
-			r.log.Warn("registry cannot be read; keeping the last picture", "error", err)
+			r.log.Warn("registry cannot be read; keeping the last picture", "error", err, "next", "see that the registry is reachable")
 		}
 	}
 }
@@ -83,7 +83,7 @@ func (r *Registry) follow(rev *int64, b *backoff) error {
 		}
 		b.reset()
 		for _, err := range r.picture.apply(resp.Events) {
-			r.log.Warn("registry entry skipped", "error", err)
+			r.log.Warn("registry entry skipped", "error", err, "next", "delete the entry, or update the meshd that wrote it")
 		}
 		for _, ev := range resp.Events {
 			// Not the header's revision: a watch that catches up gets it

@@ -95,7 +95,8 @@ func (o *connection) guarded(ctx context.Context, first []byte) (e stats.ErrorTy
 	defer func() {
 		if v := recover(); v != nil {
 			o.p.stats.Panics.Inc()
-			o.p.cfg.Logger.Error("panic in a connection, which is closed", "panic", v, "stack", string(debug.Stack()))
+			o.p.cfg.Logger.Error("panic in a connection, which is closed", "panic", v, "stack", string(debug.Stack()),
+				"next", "report it with the stack; other connections go on")
 			e = stats.ErrProxyInternalError
 		}
 	}()

@@ -25,7 +25,8 @@ type probes struct {
 func (o *probes) answer(ctx context.Context) {
 	c, err := o.listen(ctx, o.p.inboundAddr().String())
 	if err != nil {
-		o.p.cfg.Logger.Warn("nobody can ask for the load of this instance, which the balancer hcl does", "error", err)
+		o.p.cfg.Logger.Warn("nobody can ask for the load of this instance, which the balancer hcl does", "error", err,
+			"next", "free the UDP port of --inbound, or choose another balancer")
 		return
 	}
 	o.answerer = c
@@ -47,7 +48,8 @@ func (o *probes) ask(pool *balancer.Pool, to *endpoint.Endpoint) {
 	o.once.Do(func() {
 		c, err := o.listen(context.Background(), ":0")
 		if err != nil {
-			o.p.cfg.Logger.Warn("the load of instances cannot be asked for", "error", err)
+			o.p.cfg.Logger.Warn("the load of instances cannot be asked for", "error", err,
+				"next", "choose another balancer than hcl, or allow a UDP socket")
 			return
 		}
 		o.asker = load.NewAsker(c, o.p.now)

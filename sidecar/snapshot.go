@@ -131,7 +131,8 @@ func (s *snapshot) ask(canonical string, done func(*call.Authority)) {
 		return
 	}
 	if err := s.client.Watch(canonical); err != nil {
-		s.log.Warn("too many names are called", "name", canonical, "error", err)
+		s.log.Warn("too many names are called", "name", canonical, "error", err,
+			"next", "see which of the application's calls go to ever new names; what is known goes on working")
 		go done(nil)
 		return
 	}
@@ -270,7 +271,8 @@ func (s *snapshot) cluster(name string) *call.Cluster {
 
 func (s *snapshot) update(c *call.Cluster, cfg *resource.Cluster, eps *resource.Endpoints) {
 	if err := c.Update(cfg, eps); err != nil {
-		s.log.Error("a cluster is not as it should be; the last good one stays", "error", err)
+		s.log.Error("a cluster is not as it should be; the last good one stays", "error", err,
+			"next", "change the object behind it, which meshctl status names")
 	}
 }
 

@@ -33,7 +33,8 @@ func (s *snapshot) calling(cluster string) bool {
 func (s *snapshot) healthEvent(e health.Event) {
 	if e.Out {
 		s.log.Warn("an endpoint takes no calls", "cluster", e.Cluster, "endpoint", e.Endpoint.Address,
-			"instance", e.Endpoint.ID, "rule", e.Rule.String(), "cause", e.Cause, "for", e.For)
+			"instance", e.Endpoint.ID, "rule", e.Rule.String(), "cause", e.Cause, "for", e.For,
+			"next", "see the instance; meshctl why --last-error SERVICE says what calls met")
 		return
 	}
 	s.log.Info("an endpoint takes calls again", "cluster", e.Cluster, "endpoint", e.Endpoint.Address,

@@ -116,7 +116,8 @@ func (s *Service) finished() (bool, error) {
 
 func (s *Service) scale(n int) error {
 	if n > s.cfg.Max {
-		s.cfg.Log.Warn("more instances asked for than allowed here", "service", s.cfg.Meshed.Name, "asked", n, "run", s.cfg.Max)
+		s.cfg.Log.Warn("more instances asked for than allowed here", "service", s.cfg.Meshed.Name, "asked", n, "run", s.cfg.Max,
+			"next", "run more of them elsewhere, or ask for fewer")
 		n = s.cfg.Max
 	}
 	s.mu.Lock()
@@ -140,7 +141,8 @@ func (s *Service) follow(ctx context.Context) {
 			}
 			err = s.cfg.Meshd.WatchScale(ctx, s.cfg.Meshed.Namespace, s.cfg.Meshed.Name, func(sc api.Scale) {
 				if err := s.scale(sc.Replicas); err != nil {
-					log.Error("cannot scale", "replicas", sc.Replicas, "error", err)
+					log.Error("cannot scale", "replicas", sc.Replicas, "error", err,
+						"next", "see the instances' own output; it is tried again when another number is asked for")
 				}
 			})
 		}
@@ -148,10 +150,12 @@ func (s *Service) follow(ctx context.Context) {
 			return
 		}
 		if gone := (*api.Unreachable)(nil); !errors.As(err, &gone) {
-			log.Warn("meshd does not say how many instances to run", "error", err)
+			log.Warn("meshd does not say how many instances to run", "error", err,
+				"next", "see that meshd runs and that its address is right; it is asked again")
 		} else if !lost {
 			lost = true
-			log.Warn("meshd is not reachable: running on with the instances that there are", "instances", s.pool.Size(), "error", err)
+			log.Warn("meshd is not reachable: running on with the instances that there are", "instances", s.pool.Size(), "error", err,
+				"next", "see that meshd runs and that its address is right; it is asked again")
 		}
 		pause := time.NewTimer(s.cfg.RetryAfter)
 		select {

@@ -223,3 +223,36 @@ func TestReadmeMap(t *testing.T) {
 		seen[top] = true
 	}
 }
+
+// Who reads a warning at three in the morning has to know what to do: each one
+// says it, in an attribute "next".
+func TestWarningsSayWhatNext(t *testing.T) {
+	tree := parsed(t)
+	for _, p := range tree.pkgs {
+		for _, f := range p.files {
+			if f.test {
+				continue
+			}
+			ast.Inspect(f.ast, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok || len(call.Args) == 0 {
+					return true
+				}
+				method, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok || method.Sel.Name != "Warn" && method.Sel.Name != "Error" {
+					return true
+				}
+				if text, ok := call.Args[0].(*ast.BasicLit); !ok || text.Kind != token.STRING {
+					return true // a test's Error, or no logger's
+				}
+				for _, a := range call.Args[1:] {
+					if key, ok := a.(*ast.BasicLit); ok && key.Value == `"next"` {
+						return true
+					}
+				}
+				t.Errorf("%s: a warning without an attribute next: say what its reader can do", tree.at(call))
+				return true
+			})
+		}
+	}
+}

@@ -31,7 +31,8 @@ func (l *Listener) Serve(handle func(*net.TCPConn)) error {
 				return nil
 			}
 			if backoff == 0 {
-				l.log.Warn("accept fails; waiting", "listener", l.addr, "err", err)
+				l.log.Warn("accept fails; waiting", "listener", l.addr, "err", err,
+					"next", "raise the limit of open files, or lower --max-connections")
 			}
 			backoff = min(max(2*backoff, backoffMin), backoffMax)
 			if !l.pause(backoff) {

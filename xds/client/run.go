@@ -84,7 +84,8 @@ func (c *Client) Run(ctx context.Context) error {
 			l.connected()
 		case b := <-in:
 			if err := l.receive(b); err != nil {
-				l.cfg.Logger.Warn("control plane does not speak xDS", "addr", l.cfg.Addr, "err", err)
+				l.cfg.Logger.Warn("control plane does not speak xDS", "addr", l.cfg.Addr, "err", err,
+					"next", "--meshd has to be the address of meshd's --xds-addr")
 				l.session.cancel()
 			}
 		case out <- l.request:
@@ -147,7 +148,8 @@ func (l *loop) disconnected(err error) {
 	l.session = nil
 	if !l.outage {
 		l.outage = true
-		l.cfg.Logger.Warn("no stream to the control plane; what is known stays in force", "addr", l.cfg.Addr, "err", err)
+		l.cfg.Logger.Warn("no stream to the control plane; what is known stays in force", "addr", l.cfg.Addr, "err", err,
+			"next", "see that meshd runs and that --meshd is its address; it is tried again")
 	}
 	if !l.up {
 		return
@@ -203,7 +205,8 @@ func (l *loop) receive(b []byte) error {
 		return nil
 	}
 	if refusal != "" {
-		l.cfg.Logger.Warn("refused configuration; the last good one stays", "type", k.String(), "version", r.version, "err", refusal)
+		l.cfg.Logger.Warn("refused configuration; the last good one stays", "type", k.String(), "version", r.version, "err", refusal,
+			"next", "change the object behind it, which meshctl status names, or update the sidecar")
 	}
 	l.proto.answer(k, r, refusal)
 	return nil

@@ -45,7 +45,7 @@ func (s *saver) write(g *graph) {
 func (s *saver) written(err error) {
 	s.busy = false
 	if err != nil && !s.failed {
-		s.logger.Warn("cannot keep the configuration for the next start", "dir", s.dir, "err", err)
+		s.logger.Warn("cannot keep the configuration for the next start", "dir", s.dir, "err", err, "next", "see that --state-dir can be written to; calls are not affected")
 	}
 	s.failed = err != nil
 }

@@ -107,15 +107,17 @@ func (l *loop) restore() {
 		return
 	case err != nil:
 		aside := path + ".bad"
-		l.cfg.Logger.Warn("starting without the last good configuration", "file", path, "err", err, "moved to", aside)
+		l.cfg.Logger.Warn("starting without the last good configuration", "file", path, "err", err, "moved to", aside,
+			"next", "nothing, if meshd is there; the file that was set aside is for a bug report")
 		if err := os.Rename(path, aside); err != nil {
-			l.cfg.Logger.Warn("cannot set the state file aside", "err", err)
+			l.cfg.Logger.Warn("cannot set the state file aside", "err", err, "next", "see that --state-dir can be written to")
 		}
 		return
 	}
 	l.g.seed = seed
 	l.g.onBad = func(k kind, name string, err error) {
-		l.cfg.Logger.Warn("resource of the state file is not valid", "type", k.String(), "name", name, "err", err)
+		l.cfg.Logger.Warn("resource of the state file is not valid", "type", k.String(), "name", name, "err", err,
+			"next", "nothing: meshd sends it anew")
 	}
 	for key, r := range seed {
 		switch {

@@ -71,7 +71,8 @@ func (c *client) node(n *core.Node) {
 	if err != nil {
 		// It is served as a client: a wrong registration must not cost it its
 		// configuration.
-		c.s.cfg.Logger.Warn("instance not registered", "next", "change the sidecar's flags as the error says and start it again", "client", n.GetId(), "error", err)
+		c.s.cfg.Logger.Warn("instance not registered", "client", n.GetId(), "error", err,
+			"next", "change the sidecar's flags as the error says and start it again")
 		in = resource.Instance{Namespace: c.namespace, Service: n.GetCluster()}
 		if c.member != nil {
 			return // what it last said stays
@@ -92,7 +93,8 @@ func (c *client) node(n *core.Node) {
 	c.instance = in
 	if c.member != nil && old.ID == in.ID && old.Service == in.Service && old.Namespace == in.Namespace {
 		if err := c.member.Update(in); err != nil {
-			c.s.cfg.Logger.Warn("instance not updated", "next", "change the sidecar's flags as the error says and start it again", "client", n.GetId(), "error", err)
+			c.s.cfg.Logger.Warn("instance not updated", "client", n.GetId(), "error", err,
+				"next", "change the sidecar's flags as the error says and start it again")
 		}
 		return
 	}
@@ -105,7 +107,8 @@ func (c *client) node(n *core.Node) {
 	}
 	m, err := c.s.cfg.Hooks.Join(in)
 	if err != nil {
-		c.s.cfg.Logger.Warn("instance not registered", "next", "change the sidecar's flags as the error says and start it again", "client", n.GetId(), "error", err)
+		c.s.cfg.Logger.Warn("instance not registered", "client", n.GetId(), "error", err,
+			"next", "change the sidecar's flags as the error says and start it again")
 		return
 	}
 	c.member = &m
@@ -179,5 +182,6 @@ func (c *client) answered(typ string, nack *rpcstatus.Status, resources int) {
 	c.shown.Nacked++
 	c.shown.LastNack = text
 	c.shown.Has[i].Rejected = cmp.Or(text, "no reason given")
-	c.s.cfg.Logger.Warn("client rejected configuration", "next", "meshctl status shows the client and the error; change the object that it names", "client", c.shown.ID, "type", typ, "error", text)
+	c.s.cfg.Logger.Warn("client rejected configuration", "client", c.shown.ID, "type", typ, "error", text,
+		"next", "meshctl status shows the client and the error; change the object that it names")
 }

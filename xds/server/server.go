@@ -202,7 +202,8 @@ func serve[Req, Resp any](s *Server, stream grpc.BidiStreamingServer[Req, Resp],
 		}
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-				s.cfg.Logger.Warn("xDS stream ended by us", "next", "the client connects again by itself; see its log if it does not", "client", c.info().ID, "error", err)
+				s.cfg.Logger.Warn("xDS stream ended by us", "client", c.info().ID, "error", err,
+					"next", "the client connects again by itself; see its log if it does not")
 			}
 			return err
 		}

@@ -182,7 +182,8 @@ func (s *session) wreck() {
 
 func (srv *Server) panicked(p any) {
 	srv.Stats.Panics.Add(1)
-	srv.Logger.Error("panic in a connection, which is closed", "panic", p, "stack", string(debug.Stack()))
+	srv.Logger.Error("panic in a connection, which is closed", "panic", p, "stack", string(debug.Stack()),
+		"next", "report it with the stack; other connections go on")
 }
 
 // advance does everything that can be done now, with mu held.

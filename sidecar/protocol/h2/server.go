@@ -187,7 +187,8 @@ func (srv *Server) Wait() { srv.work.Wait() }
 
 func (srv *Server) panicked(p any) {
 	srv.Stats.Panics.Add(1)
-	srv.Logger.Error("panic in a connection, which is closed", "panic", p, "stack", string(debug.Stack()))
+	srv.Logger.Error("panic in a connection, which is closed", "panic", p, "stack", string(debug.Stack()),
+		"next", "report it with the stack; other connections go on")
 }
 
 // sweepEvery is how often connections are looked at for what takes too long.
