@@ -37,17 +37,19 @@ type LogRecord struct {
 }
 
 // Logging says whether records go anywhere.
-func (t *Telemetry) Logging() bool { return t.logs != nil }
+func (t *Telemetry) Logging() bool { return len(t.logs) > 0 }
 
 // Log hands a record over for export, as Emit does with a span. What it points
 // to is the caller's again when it returns.
 func (t *Telemetry) Log(r *LogRecord) {
-	if t.logs == nil {
+	if len(t.logs) == 0 {
 		return
 	}
 	b := encoded.Get().(*[]byte)
 	*b = appendRecord((*b)[:0], r, &t.logLimits)
-	t.logs.add(*b)
+	for _, q := range t.logs {
+		q.add(*b)
+	}
 	encoded.Put(b)
 }
 
@@ -96,26 +98,23 @@ func appendRecord(b []byte, r *LogRecord, l *limits) []byte {
 }
 
 func (t *Telemetry) startLogs(s settings, o Options, out *console) error {
-	var send func(context.Context, *logspb.ResourceLogs) error
-	free := func() {}
-	switch s.logs {
-	case exporterNone:
-		return nil
-	case exporterConsole:
-		send = out.logs
-	default:
-		var err error
-		if send, free, err = newLogSender(s.logsOTLP); err != nil {
-			return fmt.Errorf("tracing: logs: %w", err)
-		}
-	}
 	from := protoResource(t.resource)
-	t.logs = &queue{name: "otel_logs", limits: s.logBatch, guard: newGuard(o.Logger, "logs"),
-		upload: func(ctx context.Context, items []byte) error {
-			of := &logspb.ScopeLogs{Scope: t.protoScope()}
-			of.ProtoReflect().SetUnknown(items) // as startQueue does
-			return send(ctx, &logspb.ResourceLogs{Resource: from, ScopeLogs: []*logspb.ScopeLogs{of}, SchemaUrl: t.resource.SchemaURL()})
-		}}
-	t.runQueue(t.logs, free)
+	for _, exporter := range s.logs {
+		send, free := out.logs, func() {}
+		if exporter == exporterOTLP {
+			var err error
+			if send, free, err = newLogSender(s.logsOTLP); err != nil {
+				return fmt.Errorf("tracing: logs: %w", err)
+			}
+		}
+		q := &queue{name: queueNames[exporter] + "_logs", limits: s.logBatch, guard: newGuard(o.Logger, "logs"),
+			upload: func(ctx context.Context, items []byte) error {
+				of := &logspb.ScopeLogs{Scope: t.protoScope()}
+				of.ProtoReflect().SetUnknown(items) // as startQueue does
+				return send(ctx, &logspb.ResourceLogs{Resource: from, ScopeLogs: []*logspb.ScopeLogs{of}, SchemaUrl: t.resource.SchemaURL()})
+			}}
+		t.logs = append(t.logs, q)
+		t.runQueue(q, free)
+	}
 	return nil
 }

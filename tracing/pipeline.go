@@ -15,19 +15,26 @@ import (
 )
 
 func (t *Telemetry) startTraces(ctx context.Context, s settings, o Options, out *console) error {
-	q := &queue{name: "otel", limits: s.batch, guard: newGuard(o.Logger, "traces")}
-	switch s.traces {
-	case exporterNone:
-		return nil
-	case exporterConsole:
-		return t.startQueue(q, t.resource, consoleSpans{out}, func() {})
+	for _, exporter := range s.traces {
+		q := &queue{name: queueNames[exporter], limits: s.batch, guard: newGuard(o.Logger, "traces")}
+		var client otlptrace.Client = consoleSpans{out}
+		free := func() {}
+		if exporter == exporterOTLP {
+			var err error
+			if client, free, err = newSpanClient(s.tracesOTLP); err != nil {
+				return fmt.Errorf("tracing: traces: %w", err)
+			}
+		}
+		if err := t.startQueue(q, t.resource, client, free); err != nil {
+			return err
+		}
 	}
-	client, free, err := newSpanClient(s.tracesOTLP)
-	if err != nil {
-		return fmt.Errorf("tracing: traces: %w", err)
-	}
-	return t.startQueue(q, t.resource, client, free)
+	return nil
 }
+
+// queueNames are those of the queues before the exporters that the variables
+// name.
+var queueNames = map[string]string{exporterOTLP: "otel", exporterConsole: "console"}
 
 // startQueue starts a queue before a backend; free closes that's connections.
 func (t *Telemetry) startQueue(q *queue, res *resource.Resource, client otlptrace.Client, free func()) error {
@@ -83,27 +90,24 @@ func protoResource(res *resource.Resource) *resourcepb.Resource {
 }
 
 func (t *Telemetry) startMetrics(ctx context.Context, s settings, o Options, out *console) error {
-	var exporter metric.Exporter
-	free := func() {}
-	switch s.metrics {
-	case exporterNone:
-		return nil
-	case exporterConsole:
-		exporter = consoleMetrics{out}
-	default:
-		var err error
-		if exporter, free, err = newMetricExporter(ctx, s.metricsOTLP); err != nil {
-			return fmt.Errorf("tracing: metrics: %w", err)
+	for _, name := range s.metrics {
+		var exporter metric.Exporter = consoleMetrics{out}
+		free := func() {}
+		if name == exporterOTLP {
+			var err error
+			if exporter, free, err = newMetricExporter(ctx, s.metricsOTLP); err != nil {
+				return fmt.Errorf("tracing: metrics: %w", err)
+			}
 		}
+		t.startReader(reader{
+			exporter:  &guardedMetrics{exporter, newGuard(o.Logger, "metrics")},
+			free:      free,
+			resource:  t.resource,
+			producers: s.shape.of(append([]metric.Producer{t}, o.Producers...)),
+			interval:  s.interval,
+			timeout:   s.timeout,
+		})
 	}
-	t.startReader(reader{
-		exporter:  &guardedMetrics{exporter, newGuard(o.Logger, "metrics")},
-		free:      free,
-		resource:  t.resource,
-		producers: s.shape.of(append([]metric.Producer{t}, o.Producers...)),
-		interval:  s.interval,
-		timeout:   s.timeout,
-	})
 	return nil
 }
 

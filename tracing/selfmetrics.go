@@ -43,8 +43,8 @@ func (c *counts) done(n int, err error) {
 }
 
 // Counts reads the counts of an exporter: "otel" and "otel_logs", those of spans
-// and of logs that the OTEL_ variables name, or "meshd", of spans. They are zero
-// where there is none.
+// and of logs that go to OTLP by the OTEL_ variables, "console" and
+// "console_logs", or "meshd", of spans. They are zero where there is none.
 func (t *Telemetry) Counts(exporter string) Counts {
 	for _, q := range t.allQueues() {
 		if q.name == exporter {
@@ -58,7 +58,7 @@ func (t *Telemetry) Counts(exporter string) Counts {
 // name: the counts, under the names that OpenTelemetry's semantic conventions
 // give an SDK's own metrics, with otel.component.name saying of which exporter.
 func (t *Telemetry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
-	if len(t.queues) == 0 && t.logs == nil {
+	if len(t.queues)+len(t.logs) == 0 {
 		return nil, nil
 	}
 	now := time.Now()
@@ -86,8 +86,8 @@ func (t *Telemetry) Produce(context.Context) ([]metricdata.ScopeMetrics, error) 
 	if len(t.queues) > 0 {
 		add("span", "Spans", "{span}", t.queues)
 	}
-	if t.logs != nil {
-		add("log", "Log records", "{log_record}", []*queue{t.logs})
+	if len(t.logs) > 0 {
+		add("log", "Log records", "{log_record}", t.logs)
 	}
 	return []metricdata.ScopeMetrics{{Scope: t.scope, Metrics: metrics}}, nil
 }
@@ -108,8 +108,5 @@ func (t *Telemetry) Exporters() []ExporterCounts {
 }
 
 func (t *Telemetry) allQueues() []*queue {
-	if t.logs == nil {
-		return t.queues
-	}
-	return append(t.queues[:len(t.queues):len(t.queues)], t.logs)
+	return append(t.queues[:len(t.queues):len(t.queues)], t.logs...)
 }

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ const (
 
 // settings is what the environment says.
 type settings struct {
-	traces, metrics, logs string // one of the three above
-	disabled              bool   // OTEL_SDK_DISABLED
+	traces, metrics, logs []string // of the first two above
+	disabled              bool     // OTEL_SDK_DISABLED
 	tracesOTLP            otlp
 	metricsOTLP           otlp
 	logsOTLP              otlp
@@ -74,7 +75,7 @@ func readSettings(getenv func(string) string) (settings, error) {
 	s.metrics, s.metricsOTLP = e.signal("METRICS", "v1/metrics")
 	s.logs, s.logsOTLP = e.signal("LOGS", "v1/logs")
 	if s.disabled = e.boolean("OTEL_SDK_DISABLED"); s.disabled {
-		s.traces, s.metrics, s.logs = exporterNone, exporterNone, exporterNone
+		s.traces, s.metrics, s.logs = nil, nil, nil
 	}
 	return s, e.err()
 }
@@ -83,21 +84,39 @@ func readSettings(getenv func(string) string) (settings, error) {
 // is otlp only where an endpoint is named, so that a sidecar alone does not
 // call localhost for ever. For logs it has to be named for them: they are a
 // record of every call.
-func (e *env) signal(signal, path string) (string, otlp) {
+func (e *env) signal(signal, path string) ([]string, otlp) {
 	names := []string{"OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 	if signal == "LOGS" {
 		names = names[:1]
 	}
 	_, endpoint := e.first(names...)
-	unset := exporterNone
-	if endpoint != "" {
-		unset = exporterOTLP
+	name, list := e.first("OTEL_" + signal + "_EXPORTER")
+	if list == "" && endpoint != "" {
+		list = exporterOTLP
 	}
-	exporter := e.choice(unset, []string{exporterOTLP, exporterConsole, exporterNone}, "OTEL_"+signal+"_EXPORTER")
-	if exporter != exporterOTLP {
-		return exporter, otlp{}
+	exporters := e.exporters(name, list)
+	if !slices.Contains(exporters, exporterOTLP) {
+		return exporters, otlp{}
 	}
-	return exporter, e.otlp(signal, path)
+	return exporters, e.otlp(signal, path)
+}
+
+// exporters reads a list of them, each once.
+func (e *env) exporters(name, list string) (out []string) {
+	if strings.EqualFold(strings.TrimSpace(list), exporterNone) || list == "" {
+		return nil
+	}
+	for word := range strings.SplitSeq(list, ",") {
+		word = strings.ToLower(strings.TrimSpace(word))
+		if word != exporterOTLP && word != exporterConsole {
+			e.refuse(name, list, "otlp, console, both with a comma between them, or none")
+			return nil
+		}
+		if !slices.Contains(out, word) {
+			out = append(out, word)
+		}
+	}
+	return out
 }
 
 // samplers are what OTEL_TRACES_SAMPLER may say; jaeger_remote and xray are

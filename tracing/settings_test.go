@@ -15,7 +15,7 @@ func TestSettingsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.traces != exporterNone || s.metrics != exporterNone {
+	if s.traces != nil || s.metrics != nil {
 		t.Errorf("exporters %s and %s without an endpoint", s.traces, s.metrics)
 	}
 	if *s.sampler != *NewSampler(DefaultRatio) {
@@ -50,8 +50,8 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%v: %v", tc.vars, err)
 			continue
 		}
-		text := func(exporter string, o otlp) string {
-			if exporter == exporterNone {
+		text := func(exporters []string, o otlp) string {
+			if exporters == nil {
 				return ""
 			}
 			return o.protocol + " " + o.endpoint.String()
@@ -114,18 +114,30 @@ func TestPropagatorSettings(t *testing.T) {
 	}
 }
 
+func TestExporterLists(t *testing.T) {
+	for list, want := range map[string]string{
+		"": "", "none": "", "None": "", "otlp": "otlp", "console, OTLP": "console otlp", "otlp,otlp": "otlp",
+		"otlp,": "!", "otlp,none": "!", "none,console": "!", "jaeger,otlp": "!",
+	} {
+		s, err := readSettings(getenv(map[string]string{"OTEL_TRACES_EXPORTER": list}))
+		if got := strings.Join(s.traces, " "); err == nil && got != want || (err != nil) != (want == "!") {
+			t.Errorf("%q: %q, %v", list, got, err)
+		}
+	}
+}
+
 // Logs are a record of every call: an endpoint for all signals is not enough.
 func TestLogSettings(t *testing.T) {
 	for want, vars := range map[string]map[string]string{
-		exporterNone: {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318"},
+		"":           {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318"},
 		exporterOTLP: {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://x:4318/v1/logs"},
 	} {
-		if s, err := readSettings(getenv(vars)); err != nil || s.logs != want {
+		if s, err := readSettings(getenv(vars)); err != nil || strings.Join(s.logs, "") != want {
 			t.Errorf("%v: %s, %v", vars, s.logs, err)
 		}
 	}
 	s, err := readSettings(getenv(map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_LOGS_EXPORTER": "otlp"}))
-	if err != nil || s.logs != exporterOTLP || s.logsOTLP.endpoint.String() != "http://x:4318/v1/logs" {
+	if err != nil || len(s.logs) != 1 || s.logs[0] != exporterOTLP || s.logsOTLP.endpoint.String() != "http://x:4318/v1/logs" {
 		t.Errorf("%s to %v, %v", s.logs, s.logsOTLP.endpoint, err)
 	}
 	if s.logBatch != (batchSettings{time.Second, 30 * time.Second, 2048, 512}) {
@@ -138,8 +150,8 @@ func TestBadSettings(t *testing.T) {
 		vars map[string]string
 		want []string // in the error
 	}{
-		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, []string{`OTEL_TRACES_EXPORTER="zipkin"`, "otlp, console, none"}},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, []string{`OTEL_METRICS_EXPORTER="prometheus"`, "otlp, console, none"}},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, []string{`OTEL_TRACES_EXPORTER="zipkin"`, "otlp, console, both"}},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, []string{`OTEL_METRICS_EXPORTER="prometheus"`, "otlp, console, both"}},
 		{map[string]string{"OTEL_TRACES_SAMPLER": "xray"}, []string{`OTEL_TRACES_SAMPLER="xray"`, "parentbased_traceidratio"}},
 		{map[string]string{"OTEL_TRACES_SAMPLER_ARG": "1 %"}, []string{`OTEL_TRACES_SAMPLER_ARG="1 %"`, "from 0 to 1"}},
 		{map[string]string{"OTEL_TRACES_SAMPLER_ARG": "NaN"}, []string{`OTEL_TRACES_SAMPLER_ARG="NaN"`}},
@@ -162,7 +174,7 @@ func TestBadSettings(t *testing.T) {
 		{map[string]string{"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}, []string{`OTEL_ATTRIBUTE_COUNT_LIMIT="-1"`, "from 0"}},
 		{map[string]string{"OTEL_SPAN_LINK_COUNT_LIMIT": "x", "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "y"}, []string{"OTEL_SPAN_LINK_COUNT_LIMIT", "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"}},
 		{map[string]string{"OTEL_BLRP_MAX_QUEUE_SIZE": "0"}, []string{"OTEL_BLRP_MAX_QUEUE_SIZE", "records"}},
-		{map[string]string{"OTEL_LOGS_EXPORTER": "file"}, []string{`OTEL_LOGS_EXPORTER="file"`, "otlp, console, none"}},
+		{map[string]string{"OTEL_LOGS_EXPORTER": "file"}, []string{`OTEL_LOGS_EXPORTER="file"`, "otlp, console, both"}},
 		{map[string]string{"OTEL_TRACES_EXPORTER": "x", "OTEL_BSP_SCHEDULE_DELAY": "y"}, []string{"OTEL_TRACES_EXPORTER", "OTEL_BSP_SCHEDULE_DELAY"}},
 	} {
 		_, err := readSettings(getenv(tc.vars))
@@ -212,7 +224,7 @@ func FuzzSettings(f *testing.F) {
 				"OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
 				"OTEL_TRACES_SAMPLER_ARG":     ratio,
 			}))
-			if err == nil && s.traces == exporterOTLP && s.tracesOTLP.endpoint == nil {
+			if err == nil && len(s.traces) > 0 && s.tracesOTLP.endpoint == nil {
 				t.Fatal("accepted, and goes nowhere")
 			}
 		}

@@ -53,7 +53,7 @@ type Telemetry struct {
 	propagators Propagators
 	limits      limits
 	logLimits   limits
-	logs        *queue   // nil: no exporter for logs
+	logs        []*queue // one an exporter of logs
 	queues      []*queue // one an exporter of traces
 	stopped     atomic.Bool
 	resource    *resource.Resource

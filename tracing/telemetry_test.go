@@ -329,6 +329,36 @@ func TestConsole(t *testing.T) {
 	}
 }
 
+// TestTwoExporters: what is named twice gets everything twice.
+func TestTwoExporters(t *testing.T) {
+	backend := newSink()
+	var out bytes.Buffer
+	env := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": backend.http(t), "OTEL_SERVICE_NAME": "shop"}
+	for _, signal := range []string{"TRACES", "METRICS", "LOGS"} {
+		env["OTEL_"+signal+"_EXPORTER"] = "otlp,console"
+	}
+	telemetry := setup(t, Options{ServiceName: "s", Producers: []metric.Producer{calls{}}, Console: &out, Getenv: getenv(env)})
+	telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, 1), Name: "GET"})
+	telemetry.Log(exampleRecord())
+	if err := shutdown(t, telemetry); err != nil {
+		t.Error(err)
+	}
+	spans, _ := backend.flat()
+	if len(spans) != 1 || len(backend.logs) != 1 || len(backend.metrics) != 1 {
+		t.Errorf("the backend has %d spans, %d logs, %d metrics", len(spans), len(backend.logs), len(backend.metrics))
+	}
+	for _, want := range []string{`"name":"GET"`, `"body":"GET /orders 503"`, `"Name":"calls"`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in %s", want, out.String())
+		}
+	}
+	for _, e := range telemetry.Exporters() {
+		if e.Counts != (Counts{Exported: 1}) {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
 func TestSetupRefuses(t *testing.T) {
 	for _, o := range []Options{
 		{MeshdAddr: "meshd", Getenv: getenv(nil)},
