@@ -24,13 +24,13 @@ type sidecarAnswer struct {
 
 // versions compares those of meshctl, meshd and the sidecars.
 func (c *checkup) versions(own string, status api.Status) {
-	if status.Version != own {
+	if released(own) && released(status.Version) && status.Version != own {
 		c.add(note, "meshctl", "use the meshctl that came with meshd", "is %s and meshd %s", own, status.Version)
 	}
 	others := map[string][]string{}
 	for _, s := range status.Services {
 		for _, i := range s.Instances {
-			if i.Version != "" && i.Version != status.Version {
+			if released(i.Version) && released(status.Version) && i.Version != status.Version {
 				others[i.Version] = append(others[i.Version], i.ID)
 			}
 		}
@@ -44,12 +44,16 @@ func (c *checkup) versions(own string, status api.Status) {
 	}
 }
 
+// released reports whether a version says which it is: what was built from a
+// work tree does not.
+func released(v string) bool { return v != "" && v != "dev" && v != "(devel)" }
+
 // nacks are configurations that a client has refused.
 func (c *checkup) nacks(clients []api.XDSClient) {
 	for _, x := range clients {
 		if x.Nacked > 0 && x.LastNack != "" {
 			c.add(problem, x.ID, "it keeps what it had: correct the object that this comes from (meshctl get …), or upgrade the client",
-				"has refused %s of its configuration, the last one for: %s", plural(x.Nacked, "piece"), strings.Join(strings.Fields(x.LastNack), " "))
+				"has refused %s of its configuration since it is connected, the last one for: %s", plural(x.Nacked, "piece"), strings.Join(strings.Fields(x.LastNack), " "))
 		}
 	}
 }

@@ -23,10 +23,10 @@ func (a *App) latencyCommand() *cobra.Command {
 		Use:   "latency SERVICE",
 		Short: "Draw latency and instances of a service over time",
 		Long: `Draw latency, instances and load of a service on one axis of time, as its callers
-see them, with marks where something happened: S scaled, + an instance came, - it
-left, B a breaker opened, b it closed, E an instance was ejected, R configuration
-was rejected, D a new version was deployed. The first line is the newest second;
-behind it is what the mean call's time went to.
+see them, with marks where something happened: ▲ another number of instances is
+wanted, + an instance came, − it left, ○ breakers opened, ● the last one closed,
+✕ an instance was ejected, ! configuration was rejected, ◆ a new version came.
+The first line is the newest second, and what the mean call's time went to.
 
 On a terminal the picture is drawn again every second, else once.`,
 		Example: `  meshctl latency checkout --watch
@@ -103,7 +103,7 @@ func latencyOf(ctx context.Context, c *api.Client, s api.ServiceName, window tim
 	v := latencyView{Service: s, From: time.Now().Add(-window), WindowSeconds: window.Seconds(), StepSeconds: step.Seconds()}
 	var err error
 	if v.Samples, err = c.Series(ctx, s, window, url.Values{"step": {step.String()}}); err != nil {
-		return v, unknownService(err, s)
+		return v, unknownService(err)
 	}
 	if n := len(v.Samples); n > 0 {
 		v.From = v.Samples[n-1].Time.Add(step - window)
@@ -113,9 +113,9 @@ func latencyOf(ctx context.Context, c *api.Client, s api.ServiceName, window tim
 }
 
 // unknownService says where services are listed.
-func unknownService(err error, s api.ServiceName) error {
+func unknownService(err error) error {
 	if api.IsNotFound(err) {
-		return fmt.Errorf("%s/%s: nothing was measured of it in the last hour: see meshctl status (%w)", s.Namespace, s.Name, err)
+		return fmt.Errorf("%w: see meshctl status", err)
 	}
 	return err
 }

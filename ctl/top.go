@@ -125,13 +125,13 @@ func (a *App) topInstances(ctx context.Context, c *api.Client, o *topOrder) erro
 	if o.single() {
 		all, err := c.Instances(ctx, s, instanceWindow)
 		if err != nil {
-			return unknownService(err, s)
+			return unknownService(err)
 		}
 		return o.out.print(a.Out, all, func() []string { return table(all) })
 	}
 	return a.watch(ctx, o.interval, func() ([]string, error) {
 		all, err := c.Instances(ctx, s, instanceWindow)
-		return table(all), unknownService(err, s)
+		return table(all), unknownService(err)
 	})
 }
 

@@ -192,17 +192,17 @@ func axis(v Scale, size Size) []string {
 	return append(out, blank+" "+from+strings.Repeat(" ", max(width-len(from)-len(to), 1))+to)
 }
 
-// marks are the letters of events.
+// marks are the signs of events, the same as on the page.
 var marks = map[string]rune{
-	"scaled": 'S', "instance-joined": '+', "instance-left": '-', "breaker-open": 'B', "breaker-closed": 'b',
-	"ejected": 'E', "rejected": 'R', "deployed": 'D',
+	"scaled": '▲', "instance-joined": '+', "instance-left": '−', "breaker-open": '○', "breaker-closed": '●',
+	"ejected": '✕', "rejected": '!', "deployed": '◆',
 }
 
 func mark(kind string) rune {
 	if r, ok := marks[kind]; ok {
 		return r
 	}
-	return '!'
+	return '?'
 }
 
 // eventLines are the newest events.
