@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
@@ -11,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	otlptrace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -48,13 +52,15 @@ func (f *fleet) service(s int) Service { return Service{"default", fmt.Sprintf("
 
 func (f *fleet) id(s, i int) string { return fmt.Sprintf("service-%02d-%d", s, i) }
 
-// latencies are about n calls' buckets: log-normal, an octave wide.
-func (f *fleet) latencies(s, n int) (offset int32, counts []uint64) {
-	counts = make([]uint64, 120)
+// latencies are about n calls' buckets: log-normal, a few octaves wide.
+func (f *fleet) latencies(s, n int) *buckets {
+	counts := make([]uint64, 120)
 	for range n {
 		counts[min(max(int(50+20*f.random.NormFloat64()), 0), 119)]++
 	}
-	return f.offsets[s], counts
+	b := &buckets{}
+	b.set(5, 0, f.offsets[s], counts)
+	return b
 }
 
 // reports are of one second: what instance i of service s says, of each
@@ -181,13 +187,11 @@ func (f *fleet) take(tb testing.TB, reports [][]byte) {
 // have 500 sidecars report 3,600 times would take minutes.
 func (f *fleet) fill() {
 	s := f.store
-	deltas := make([][]*buckets, f.services)
-	for to := range deltas {
+	clients, servers := make([][]*buckets, f.services), make([][]*buckets, f.services)
+	for to := range f.services {
 		for range 16 {
-			b := &buckets{}
-			offset, counts := f.latencies(to, 500)
-			b.set(5, 0, offset, counts)
-			deltas[to] = append(deltas[to], b)
+			clients[to] = append(clients[to], f.latencies(to, 1000))
+			servers[to] = append(servers[to], f.latencies(to, 250))
 		}
 	}
 	s.mu.Lock()
@@ -201,14 +205,12 @@ func (f *fleet) fill() {
 			if err != nil {
 				panic(err)
 			}
-			for k := range 2 { // 1,000 calls, of 2 of 50 callers
-				from := f.service((2*second + k) % f.services)
-				e := s.edge(reporterKey{"default", from.Name, ""}, p.service.id)
-				p.service.sawClient(s.cur)
-				s.addCalls(&series{kind: clientDuration, port: p, hist: &lastHistogram{edge: e}}, deltas[to][(second+k)%16], 2.5, now-int64(step), now)
-			}
+			from := f.service(second % f.services) // 1,000 calls, of one of 50 callers
+			e := s.edge(reporterKey{"default", from.Name, ""}, p.service.id)
+			p.service.sawClient(s.cur)
+			s.addCalls(&series{kind: clientDuration, port: p, hist: &lastHistogram{edge: e}}, clients[to][second%16], 2.5, now-int64(step), now)
 			in := s.instance(p.service, f.id(to, second%f.instances), "10.0.0.1:31006")
-			s.addCalls(&series{kind: serverDuration, port: p, inst: in}, deltas[to][second%16], 2.5, now-int64(step), now)
+			s.addCalls(&series{kind: serverDuration, port: p, inst: in}, servers[to][second%16], 2.5, now-int64(step), now)
 		}
 	}
 	f.start = f.now
@@ -216,7 +218,7 @@ func (f *fleet) fill() {
 
 // TestFleet is the bar of docs/design/010: 500 sidecars that report on 50
 // services every second take at most 0.3 of a core, and at most 300 MB with an
-// hour of history.
+// hour of history and all the traces that it keeps.
 func TestFleet(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("measures")
@@ -232,6 +234,7 @@ func TestFleet(t *testing.T) {
 		size += len(raw)
 	}
 	begin = nil
+	fillTraces(f.store)
 	var least time.Duration
 	for second := 1; second <= 3; second++ {
 		reports := f.all(second)
@@ -246,7 +249,7 @@ func TestFleet(t *testing.T) {
 	used := (heap() - base) >> 20
 	st := f.store.Stats()
 	t.Logf("%d reporters, %d series, %d instances, %d edges; %d MB of history; %.1f MB of reports a second", st.Reporters, st.Series, st.Instances, st.Edges, st.HistoryBytes>>20, float64(size)/1e6)
-	t.Logf("a second of reports: %v of CPU; %d MB in use", least, used)
+	t.Logf("a second of reports: %v of CPU; %d MB in use, %d MB of it %d traces", least, used, st.TraceBytes>>20, st.Traces)
 	if st.Overflow()+st.OverflowHistory+st.Invalid > 0 || st.Edges != 2500 || st.Instances != 500 {
 		t.Errorf("did not fit: %+v", st)
 	}
@@ -257,6 +260,29 @@ func TestFleet(t *testing.T) {
 		t.Errorf("%d MB in use, want at most 300", used)
 	}
 	runtime.KeepAlive(f)
+}
+
+// fillTraces keeps as many traces as there can be, of ten spans each.
+func fillTraces(s *Store) {
+	var spans []*otlptrace.Span
+	for i := range byte(10) {
+		spans = append(spans, spanOf(0, i+1, i, clientSpan, 0, 10, "GET /items", "meshd.service", checkoutPort, "meshd.route", "default/checkout:8080",
+			"url.full", "http://checkout.default:8080/items?sku=1", "server.address", "checkout.default", "meshd.endpoint.id", "checkout-0"))
+	}
+	id := []byte("0123456789abcdef")
+	for i := range spans {
+		spans[i].TraceId = id
+	}
+	raw := must(&tracepb.ExportTraceServiceRequest{ResourceSpans: []*otlptrace.ResourceSpans{{
+		Resource:   &resourcepb.Resource{Attributes: attrs("service.name", "front", "service.instance.id", "front-0")},
+		ScopeSpans: []*otlptrace.ScopeSpans{{Spans: spans}},
+	}}})
+	for n := uint64(0); s.traces.evicted == 0; n++ {
+		next := binary.BigEndian.AppendUint64([]byte("01234567"), n)
+		raw = bytes.ReplaceAll(raw, id, next)
+		id = next
+		s.traces.ingest(raw)
+	}
 }
 
 // heap is what is in use after a collection.

@@ -137,6 +137,7 @@ func (in *intake) resource(raw []byte) bool {
 		in.deny = overflow{&s.stats.Invalid, fmt.Sprintf("resource: service.instance.id is missing or longer than %d bytes", maxText)}
 	}
 	in.r.next = 0
+	before := len(in.r.series)
 	f := fields{rest: raw}
 	for ok && f.next() {
 		if f.tag != bytesTag(2) { // scope_metrics
@@ -156,6 +157,9 @@ func (in *intake) resource(raw []byte) bool {
 	if len(in.r.series) > 0 {
 		in.r.seen = max(in.r.seen, in.now)
 		s.reporters[key] = in.r
+	}
+	if len(in.r.series) > before {
+		in.r.trim()
 	}
 	return ok && !f.bad
 }

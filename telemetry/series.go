@@ -111,9 +111,9 @@ type reporter struct {
 	key    reporterKey
 	seen   int64 // meshd's time of the last report, ns
 	series []series
-	index  map[uint64]int32 // of series, by their keys; nil until one is sought
-	next   int              // the series that is likely to come next
-	gauges []int32          // of series
+	index  []int32 // where series are, by their keys; nil until one is sought
+	next   int     // the series that is likely to come next
+	gauges []int32 // of series
 	// demands are what it wants of the services that are followed.
 	demands map[*port]*demand
 	// partial: some of its series were refused or forgotten. One that comes
@@ -129,29 +129,60 @@ func (r *reporter) find(key uint64) *series {
 		return &r.series[r.next-1]
 	}
 	if r.index == nil {
-		r.index = make(map[uint64]int32, len(r.series))
-		for i := range r.series {
-			r.index[r.series[i].key] = int32(i)
-		}
+		r.reindex()
 	}
-	if i, ok := r.index[key]; ok {
-		r.next = int(i) + 1
-		return &r.series[i]
+	if at := *r.place(key); at > 0 {
+		r.next = int(at)
+		return &r.series[at-1]
 	}
 	return nil
+}
+
+// place is where in the index a key is, or would be: 1 + its place in series,
+// or 0. Keys are hashes, so their low bits do.
+func (r *reporter) place(key uint64) *int32 {
+	mask := uint64(len(r.index) - 1)
+	for at := key & mask; ; at = (at + 1) & mask {
+		if n := r.index[at]; n == 0 || r.series[n-1].key == key {
+			return &r.index[at]
+		}
+	}
+}
+
+// reindex makes the index anew, with at least as many free places as others.
+func (r *reporter) reindex() {
+	size := 16
+	for size < 2*len(r.series)+2 {
+		size *= 2
+	}
+	r.index = make([]int32, size)
+	for i := range r.series {
+		*r.place(r.series[i].key) = int32(i + 1)
+	}
 }
 
 func (r *reporter) add(sr series) *series {
 	i := len(r.series)
 	r.series = append(r.series, sr)
-	if r.index != nil {
-		r.index[sr.key] = int32(i)
+	switch {
+	case r.index == nil:
+	case len(r.index) < 2*len(r.series):
+		r.reindex()
+	default:
+		*r.place(sr.key) = int32(i + 1)
 	}
 	if sr.kind.isGauge() {
 		r.gauges = append(r.gauges, int32(i))
 	}
 	r.next = i + 1
 	return &r.series[i]
+}
+
+// trim gives memory back that series grew by.
+func (r *reporter) trim() {
+	if n := len(r.series); cap(r.series) > n+n/16 {
+		r.series = append(make([]series, 0, n), r.series...)
+	}
 }
 
 // forget drops the series that the reporter no longer mentions, such as those
@@ -161,7 +192,6 @@ func (r *reporter) forget(now int64) (gone, bytes int) {
 	silent := func(sr series) bool { return now-sr.seen > int64(forgetAfter) }
 	r.index, r.next = nil, 0 // most need none
 	if !slices.ContainsFunc(r.series, silent) {
-		r.series = slices.Clip(r.series)
 		return 0, 0
 	}
 	all := r.series

@@ -221,3 +221,63 @@ func success(requests, failures float64) float64 {
 	}
 	return min(max(0, 1-failures/requests), 1)
 }
+
+// service finds or makes the service; nil when there is no room. Needs s.mu.
+func (s *Store) service(id Service) *service {
+	svc := s.services[id]
+	if svc == nil {
+		if len(s.services) >= s.cfg.MaxServices && !s.evictService() {
+			s.stats.OverflowServices++
+			return nil
+		}
+		svc = &service{id: id, born: s.cur - settle, instances: map[string]*instance{}, lastSeen: s.cur}
+		svc.history.per = perChunk
+		s.services[id] = svc
+	}
+	return svc
+}
+
+// evictService is evict for services.
+func (s *Store) evictService() bool {
+	if s.cur < s.noEvictService {
+		return false
+	}
+	var oldest *service
+	for _, svc := range s.services {
+		if s.cur-svc.lastSeen > int64(minRetention/step) && (oldest == nil || svc.lastSeen < oldest.lastSeen) {
+			oldest = svc
+		}
+	}
+	if oldest == nil {
+		s.noEvictService = s.cur + 1
+		return false
+	}
+	s.dropService(oldest.id, oldest)
+	return true
+}
+
+// port finds or makes what meshd.service names, or says why there is none.
+// Needs s.mu.
+func (s *Store) port(text string) (*port, error) {
+	if p := s.ports[text]; p != nil {
+		return p, nil
+	}
+	id, err := ParseService(text)
+	if err != nil {
+		s.stats.Invalid++
+		return nil, err
+	}
+	svc := s.service(id)
+	if svc == nil {
+		return nil, fmt.Errorf("meshd.service %q: meshd keeps at most %d services", clip(text, 64), s.cfg.MaxServices)
+	}
+	if len(svc.ports) >= maxPorts {
+		s.stats.OverflowServices++
+		return nil, fmt.Errorf("meshd.service %q: meshd knows at most %d ports of a service", clip(text, 64), maxPorts)
+	}
+	_, followed := s.followed[text]
+	p := &port{text: text, service: svc, followed: followed}
+	s.ports[text] = p
+	svc.ports = append(svc.ports, p)
+	return p, nil
+}

@@ -11,7 +11,6 @@ package telemetry
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -78,7 +77,8 @@ type Store struct {
 
 	nSeries, nInstances          int
 	historyBytes, histogramBytes int
-	noEvict, noEvictEdge         int64 // slots before which there is no use in trying
+	// Slots before which there is no use in trying to make room.
+	noEvict, noEvictEdge, noEvictService int64
 
 	// Of the report that is being read.
 	point         point
@@ -171,7 +171,8 @@ func (s *Store) Run(ctx context.Context) {
 				reported = st.Overflow()
 				s.cfg.Logger.Warn("telemetry: reports do not fit",
 					"reporters", st.OverflowReporters, "services", st.OverflowServices, "series", st.OverflowSeries,
-					"instances", st.OverflowEndpoints, "callers", st.OverflowEdges)
+					"instances", st.OverflowEndpoints, "callers", st.OverflowEdges,
+					"next", "fewer services or endpoints report here, or the rest goes to a backend; docs/reference/wire.md has the bounds")
 			}
 		}
 	}
@@ -282,52 +283,6 @@ func (s *Store) sample(now int64, instances map[Service]int) {
 	s.sampled = max(s.sampled, s.cur-1)
 }
 
-// expire forgets reporters that fell silent, and services, instances and
-// callers that nobody has mentioned for Config.Retention. Needs s.mu.
-func (s *Store) expire(now int64) {
-	for key, r := range s.reporters {
-		if now-r.seen > int64(forgetAfter) {
-			s.nSeries -= len(r.series)
-			for i := range r.series {
-				s.histogramBytes -= r.series[i].bytes()
-			}
-			delete(s.reporters, key)
-		} else if s.cur%hotSlots == 0 {
-			gone, bytes := r.forget(now)
-			s.nSeries -= gone
-			s.histogramBytes -= bytes
-		}
-	}
-	long := int64(s.cfg.Retention / step)
-	for id, svc := range s.services {
-		if s.cur-svc.lastSeen > long {
-			s.dropService(id, svc)
-			continue
-		}
-		for _, in := range svc.instances {
-			if s.cur-in.last > long {
-				s.dropInstance(svc, in)
-			}
-		}
-	}
-	for _, e := range s.edges {
-		if s.cur-e.last > long {
-			s.dropEdge(e)
-		}
-	}
-}
-
-func (s *Store) dropService(id Service, svc *service) {
-	for _, in := range svc.instances {
-		s.dropInstance(svc, in)
-	}
-	for _, p := range svc.ports {
-		delete(s.ports, p.text)
-	}
-	s.historyBytes -= svc.history.size()
-	delete(s.services, id)
-}
-
 // advance opens the slots up to n. Time that goes backwards changes nothing.
 // Needs s.mu.
 func (s *Store) advance(n int64) {
@@ -349,75 +304,6 @@ func (s *Store) advance(n int64) {
 	}
 	s.cur = n
 	s.fit()
-}
-
-// dropBefore forgets what ended before slot n. Needs s.mu.
-func (s *Store) dropBefore(n int64) {
-	freed := 0
-	for _, svc := range s.services {
-		freed += svc.history.dropBefore(n)
-		for _, in := range svc.instances {
-			freed += in.history.dropBefore(n) + in.wide.dropBefore(n/wideSteps)
-		}
-	}
-	for _, e := range s.edges {
-		freed += e.minutes.dropBefore(n / minuteSteps)
-	}
-	s.historyBytes -= freed
-}
-
-// fit forgets the oldest minutes while there is more than Config.MaxHistory.
-// Needs s.mu.
-func (s *Store) fit() {
-	for n := s.cur - int64(s.cfg.Retention/step); s.historyBytes > s.cfg.MaxHistory && n < s.cur; {
-		before := s.historyBytes
-		n += perChunk
-		s.dropBefore(n)
-		if s.historyBytes < before {
-			s.stats.OverflowHistory++
-		}
-	}
-}
-
-// service finds or makes the service; nil when there is no room. Needs s.mu.
-func (s *Store) service(id Service) *service {
-	svc := s.services[id]
-	if svc == nil {
-		if len(s.services) >= s.cfg.MaxServices {
-			s.stats.OverflowServices++
-			return nil
-		}
-		svc = &service{id: id, born: s.cur - settle, instances: map[string]*instance{}, lastSeen: s.cur}
-		svc.history.per = perChunk
-		s.services[id] = svc
-	}
-	return svc
-}
-
-// port finds or makes what meshd.service names, or says why there is none.
-// Needs s.mu.
-func (s *Store) port(text string) (*port, error) {
-	if p := s.ports[text]; p != nil {
-		return p, nil
-	}
-	id, err := ParseService(text)
-	if err != nil {
-		s.stats.Invalid++
-		return nil, err
-	}
-	svc := s.service(id)
-	if svc == nil {
-		return nil, fmt.Errorf("meshd.service %q: meshd keeps at most %d services", clip(text, 64), s.cfg.MaxServices)
-	}
-	if len(svc.ports) >= maxPorts {
-		s.stats.OverflowServices++
-		return nil, fmt.Errorf("meshd.service %q: meshd knows at most %d ports of a service", clip(text, 64), maxPorts)
-	}
-	_, followed := s.followed[text]
-	p := &port{text: text, service: svc, followed: followed}
-	s.ports[text] = p
-	svc.ports = append(svc.ports, p)
-	return p, nil
 }
 
 func slotOf(t time.Time) int64 { return t.UnixNano() / int64(step) }
