@@ -104,6 +104,7 @@ func (p *Proxy) appAuthority() *call.Authority {
 	}
 	r.Host, r.Port = hostPort(name)
 	r.Gate = p.gateway
+	r.Init(nil, p.now)
 	svc.SetFigures(func() []stats.Figure { return append(gateFigures(p.gateway), joinFigures(p.tracer.Joins)...) })
 	return &call.Authority{Name: name, Routes: []*call.Route{r}}
 }

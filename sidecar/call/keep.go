@@ -67,27 +67,19 @@ func (c *Call) worth(now int64, status int, e stats.ErrorType) bool {
 	return true
 }
 
-// slow is a call that took four times as long as nearly all others. An answer
-// may be a gigabyte, or a stream: how long its head took counts.
+// slow is a call that took four times as long as nearly all others of its
+// route. An answer may be a gigabyte, or a stream: how long its head took counts.
 func (c *Call) slow(now int64) bool {
 	const least = int64(5 * time.Millisecond)
-	var usual int64
-	switch {
-	case c.Route.Server:
-		if c.door == nil {
-			return false
-		}
-		usual = c.door.limit.Tail()
-	case c.Route.hedge == nil || c.attempts == 0:
-		return false
-	default:
-		usual = c.Route.hedge.Delay()
-	}
 	if at := c.log.head; at != 0 {
 		now = at
 	}
 	took := now - c.Start
-	return usual > 0 && took > least && took > 4*usual
+	if took <= least || c.Route.usually == nil || c.attempts == 0 && !c.Route.Server {
+		return false
+	}
+	usual := c.Route.usually.Value()
+	return usual > 0 && took > 4*usual
 }
 
 // Head is due when the head of the answer that the caller gets is there: a
@@ -97,6 +89,9 @@ func (c *Call) slow(now int64) bool {
 func (c *Call) Head(now int64, status int) (say tracing.SpanContext, ok bool) {
 	if c.log.head == 0 {
 		c.log.head = now
+		if c.Route.usually != nil {
+			c.Route.usually.Record(now, now-c.Start)
+		}
 	}
 	if !c.worth(now, status, stats.ErrNone) || !c.Route.Server || c.span != nil || c.tracer.Off {
 		return say, false

@@ -189,3 +189,26 @@ func TestGrounds(t *testing.T) {
 		t.Error("what became of a call decides on what meshd gets")
 	}
 }
+
+// A call that takes four times as long as nearly all of its route is kept, and
+// its like before that are not, whatever the policy says of hedges.
+func TestSlowIsKept(t *testing.T) {
+	f := setUp(t, policy, 0, "10.0.0.1:80")
+	f.route.Hedge.Disabled = true
+	f.route.Init(nil, func() int64 { return 0 })
+	const ms = int64(time.Millisecond)
+	for i := range 200 {
+		took := 10 * ms
+		if i == 199 {
+			took = 60 * ms
+		}
+		c := f.beginKept(t, Said{})
+		c.Pick(1)
+		c.Head(1+took, 200)
+		c.Done(1+took, 200, stats.ErrNone, took)
+		c.End(2+took, 200, stats.ErrNone)
+	}
+	if len(f.spans) != 2 || attributeOf(f.spans[1], "meshd.kept") != "slow" {
+		t.Errorf("%d spans: %v", len(f.spans), f.spans)
+	}
+}

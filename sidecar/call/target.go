@@ -69,6 +69,7 @@ type Route struct {
 	// Mirror sends a copy of a call to another cluster; nil: no mirrors.
 	Mirror func(Mirrored)
 
+	usually  *breaker.Quantile // how long heads of answers take; nil: nothing is slow
 	hedge    *breaker.Hedge
 	priority breaker.Priority // of calls that say none
 	usual    [2]struct {      // the timeouts of calls and attempts
@@ -77,11 +78,20 @@ type Route struct {
 	}
 }
 
-// Init is due once a Route is made. Hedges live on with their
+// nearlyAll is the quantile of latencies that a slow call takes many times of.
+const nearlyAll = 0.985
+
+// Init is due once a Route is made. What is known of latencies, and hedges, live on with their
 // route's name when its configuration changes; kept is the Route of before, or nil.
 func (r *Route) Init(kept *Route, now func() int64) {
 	if p, err := breaker.ParsePriority(r.Route.Priority); err == nil {
 		r.priority = p
+	}
+	if kept != nil {
+		r.usually = kept.usually
+	}
+	if r.usually == nil {
+		r.usually = breaker.NewQuantile(nearlyAll)
 	}
 	for i, d := range []time.Duration{r.Timeout, r.AttemptTimeout} {
 		if d > 0 {
