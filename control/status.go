@@ -8,6 +8,7 @@ import (
 	"github.com/meshd/meshd/dashboard"
 	"github.com/meshd/meshd/mesh"
 	"github.com/meshd/meshd/registry"
+	"github.com/meshd/meshd/telemetry"
 	"github.com/meshd/meshd/xds/server"
 )
 
@@ -93,7 +94,21 @@ func (a *api) status(w http.ResponseWriter, _ *http.Request) {
 		"uptimeSeconds": time.Since(a.started).Seconds(),
 		"clients":       a.clients(),
 		"services":      a.current.Load().services(time.Now()),
+		"telemetry":     notKept(a.watching.store.Stats()),
 	})
+}
+
+// telemetryStatus counts what was measured and is not kept, since meshd's start.
+type telemetryStatus struct {
+	// Overflow are points that had no place within the bounds, or are not told
+	// apart from others.
+	Overflow     uint64 `json:"overflow"`
+	Invalid      uint64 `json:"invalid"`      // points and spans that were refused
+	DroppedSpans uint64 `json:"droppedSpans"` // of traces that are too large
+}
+
+func notKept(s telemetry.Stats) telemetryStatus {
+	return telemetryStatus{Overflow: s.Overflow(), Invalid: s.Invalid + s.InvalidSpans, DroppedSpans: s.DroppedSpans}
 }
 
 // services lists every port of every service with all its instances: those

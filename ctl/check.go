@@ -92,6 +92,7 @@ func (a *App) check(ctx context.Context, client *api.Client) (checkup, error) {
 	c.nacks(status.Clients)
 	c.instances(status.Services)
 	c.connections(status)
+	c.store(status.Telemetry)
 	var away []string
 	for i, s := range of {
 		if errs[i] != nil {

@@ -106,6 +106,21 @@ func (c *checkup) connections(status api.Status) {
 	}
 }
 
+// store looks at what meshd could not keep.
+func (c *checkup) store(n api.NotKept) {
+	if n.Overflow > 0 {
+		c.add(problem, "meshd", "more is reported than its bounds allow: see its log; what needs more goes to a backend by OTEL_EXPORTER_OTLP_ENDPOINT",
+			"%d measurements had no place in its store, so that figures are too low", n.Overflow)
+	}
+	if n.Invalid > 0 {
+		c.add(note, "meshd", "see its log for what and by whom: sidecars of another version, or an application's SDK with explicit histograms",
+			"%d measurements or spans that were sent to it make no sense to it", n.Invalid)
+	}
+	if n.DroppedSpans > 0 {
+		c.add(note, "meshd", "traces of thousands of spans are better looked at in a backend", "%d spans were not kept, of traces that are too large", n.DroppedSpans)
+	}
+}
+
 // unreachable are the sidecars that could not be asked.
 func (c *checkup) unreachable(away []string, of int) {
 	if len(away) > 0 {

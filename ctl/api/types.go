@@ -10,6 +10,14 @@ type Status struct {
 	UptimeSeconds float64     `json:"uptimeSeconds"`
 	Clients       []XDSClient `json:"clients"`
 	Services      []Service   `json:"services"`
+	Telemetry     NotKept     `json:"telemetry"`
+}
+
+// NotKept counts what was measured and meshd has not kept, since its start.
+type NotKept struct {
+	Overflow     uint64 `json:"overflow"`     // points beyond its bounds
+	Invalid      uint64 `json:"invalid"`      // points and spans that make no sense
+	DroppedSpans uint64 `json:"droppedSpans"` // of traces that are too large
 }
 
 // An XDSClient is one xDS stream.
