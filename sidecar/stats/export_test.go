@@ -46,10 +46,11 @@ func filled() *Registry {
 	})
 	c.Spent(PartRetried, 1500*time.Millisecond)
 	c.Spent(PartConnect, 100*time.Microsecond)
+	c.SetFigures(func() []Figure { return []Figure{{Held, 1, ""}, {Ejections, 2, "failures"}} })
 	front := r.Server("default/front:80")
 	front.Route("all").Record(204, ErrNone, 3*time.Millisecond)
 	front.Spent(PartDownstream, time.Second)
-	front.SetFigures(func() []Figure { return []Figure{{CallsOut, 3, "true"}, {CallsOut, 4, "false"}} })
+	front.SetFigures(func() []Figure { return []Figure{{CallsOut, 3, "true"}, {CallsOut, 4, "false"}, {GateShed, 5, "full"}} })
 	kept := Exemplar{Trace: [16]byte{0xab, 15: 1}, Span: [8]byte{0xcd, 7: 2}, Time: r.start.Add(59 * time.Second)}
 	front.Route("all").RecordKept(204, ErrNone, 3100*time.Microsecond, kept)
 	kept.Trace[15]++
