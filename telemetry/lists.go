@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -119,7 +120,11 @@ func (s *Store) Edges(span Span) []Edge {
 	}
 	slots := float64(last - first + 1)
 	var h Histogram
-	for _, e := range s.edges {
+	for i, e := range slices.Collect(maps.Values(s.edges)) {
+		if i%100 == 99 { // thousands of them take longer than reports should wait
+			s.mu.Unlock()
+			s.mu.Lock()
+		}
 		var sum edgeFigures
 		h.reset()
 		e.over(first, last, &sum, &h)

@@ -259,6 +259,23 @@ func TestFleet(t *testing.T) {
 	if used > 300 {
 		t.Errorf("%d MB in use, want at most 300", used)
 	}
+	hour := Span{From: f.now.Add(-time.Hour)}
+	for what, ask := range map[string]func() int{
+		"series":    func() int { return len(f.store.Series(f.service(7), Selection{}, hour)) },
+		"instances": func() int { return len(f.store.Instances(f.service(7), hour)) },
+		"scatter":   func() int { return len(f.store.Scatter(f.service(7), hour)) },
+		"edges":     func() int { return len(f.store.Edges(hour)) },
+		"snapshot":  func() int { return len(f.store.Snapshot(DefaultWindow).Services) },
+		"traces":    func() int { return len(f.store.Traces(TraceQuery{Service: checkout, Kind: TraceSlow})) },
+	} {
+		before := cpu()
+		n := ask()
+		took := cpu() - before
+		t.Logf("%s of an hour: %d, %v of CPU", what, n, took)
+		if n == 0 || took > 300*time.Millisecond {
+			t.Errorf("%s of an hour: %d, %v of CPU, want some in at most 300ms", what, n, took)
+		}
+	}
 	runtime.KeepAlive(f)
 }
 

@@ -77,10 +77,9 @@ func (e extent) summary() TraceSummary {
 		ID: hex.EncodeToString(t.id[:]), Start: time.Unix(0, e.start).UTC(),
 		DurationMs: millis(e.end - e.start), ServiceMs: millis(e.service), Spans: len(t.spans),
 	}
-	byID := make(map[[8]byte]*span, len(t.spans))
+	byID := t.byID()
 	services := map[Service]bool{}
 	for i := range t.spans {
-		byID[t.spans[i].id] = &t.spans[i]
 		services[t.spans[i].source.service] = true
 	}
 	sum.Services = len(services)
@@ -103,11 +102,7 @@ func (e extent) summary() TraceSummary {
 		if !sp.failed {
 			continue
 		}
-		depth := 0
-		for at := byID[sp.parent]; at != nil && depth < len(t.spans); at = byID[at.parent] {
-			depth++
-		}
-		if depth > deepest {
+		if depth := t.depth(sp, byID); depth > deepest {
 			failed, deepest = sp, depth
 		}
 	}
@@ -117,6 +112,24 @@ func (e extent) summary() TraceSummary {
 		sum.Failed, sum.Message = true, failed.full().Message
 	}
 	return sum
+}
+
+func (t *trace) byID() map[[8]byte]*span {
+	out := make(map[[8]byte]*span, len(t.spans))
+	for i := range t.spans {
+		out[t.spans[i].id] = &t.spans[i]
+	}
+	return out
+}
+
+// depth is how many spans are above sp. Of a circle, which is nonsense, it is
+// no more than maxDepth.
+func (t *trace) depth(sp *span, byID map[[8]byte]*span) (n int) {
+	const maxDepth = 64
+	for at := byID[sp.parent]; at != nil && n < maxDepth; at = byID[at.parent] {
+		n++
+	}
+	return n
 }
 
 // Trace implements Reader.
@@ -133,10 +146,20 @@ func (s *Store) Trace(id string) (Trace, bool) {
 		return Trace{}, false
 	}
 	out := Trace{ID: hex.EncodeToString(raw), Dropped: tr.dropped, Spans: make([]TraceSpan, 0, len(tr.spans))}
+	byID := tr.byID()
+	order := make([]*span, len(tr.spans))
 	for i := range tr.spans {
-		out.Spans = append(out.Spans, tr.spans[i].full())
+		order[i] = &tr.spans[i]
 	}
-	slices.SortStableFunc(out.Spans, func(a, b TraceSpan) int { return a.Start.Compare(b.Start) })
+	slices.SortStableFunc(order, func(a, b *span) int { // of those that begin together, the outer one first
+		if a.start != b.start {
+			return cmp.Compare(a.start, b.start)
+		}
+		return cmp.Compare(tr.depth(a, byID), tr.depth(b, byID))
+	})
+	for _, sp := range order {
+		out.Spans = append(out.Spans, sp.full())
+	}
 	return out, true
 }
 

@@ -120,6 +120,11 @@ func TestTraces(t *testing.T) {
 		len(sp.Events) != 1 || sp.Events[0].Attributes["meshd.retry.reason"] != "503" {
 		t.Errorf("%+v", sp)
 	}
+	// Of spans that begin together, the outer one comes first.
+	export(t, w.store, "front", "front-0", spanOf(4, 3, 2, clientSpan, 0, 5, "c"), spanOf(4, 2, 1, clientSpan, 0, 5, "b"), spanOf(4, 1, 0, clientSpan, 0, 5, "a"))
+	if tr, _ := w.store.Trace(traceID(4)); tr.Spans[0].Name != "a" || tr.Spans[1].Name != "b" || tr.Spans[2].Name != "c" {
+		t.Errorf("%+v", tr.Spans)
+	}
 	if tr.Spans[2].Message != "503" || tr.Spans[0].Parent != "" {
 		t.Errorf("%+v", tr.Spans)
 	}
@@ -208,7 +213,7 @@ func TestServed(t *testing.T) {
 	}
 	spans, err := tracepb.NewTraceServiceClient(conn).Export(t.Context(), &tracepb.ExportTraceServiceRequest{ResourceSpans: []*otlptrace.ResourceSpans{{
 		ScopeSpans: []*otlptrace.ScopeSpans{{Spans: []*otlptrace.Span{spanOf(1, 1, 0, serverSpan, 0, 1, "a"), {}}}},
-	}}})
+	}}}, grpc.UseCompressor("gzip"))
 	if err != nil || spans.GetPartialSuccess().GetRejectedSpans() != 1 {
 		t.Errorf("%v, %v", spans, err)
 	}
