@@ -84,12 +84,13 @@ func (p *Proxy) telemetryDial() func(ctx context.Context, network, addr string) 
 func (p *Proxy) flush(ctx context.Context) {
 	if p.access != nil {
 		if err := p.access.Close(ctx); err != nil {
-			p.cfg.Logger.Warn("the end of the access log is lost", "error", err)
+			p.cfg.Logger.Warn("the end of the access log is lost", "error", err,
+				"next", "see that there is room where the access log is written")
 		}
 	}
 	if p.telemetry != nil {
 		if err := p.telemetry.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			p.cfg.Logger.Warn("telemetry was not flushed", "error", err)
+			p.cfg.Logger.Warn("telemetry was not flushed", "error", err, "next", "see that the telemetry backend is reachable")
 		}
 	}
 }

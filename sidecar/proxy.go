@@ -132,7 +132,8 @@ func (p *Proxy) start(ctx context.Context) error {
 		p.snapshot.client, p.snapshot.grace = p.client, resolveWait
 		p.work.Go(func() {
 			if err := p.client.Run(ctx); err != nil && ctx.Err() == nil {
-				p.cfg.Logger.Error("the control plane's client has ended", "error", err)
+				p.cfg.Logger.Error("the control plane's client has ended", "error", err,
+					"next", "start the sidecar again; what is known stays in force until then")
 			}
 		})
 	}

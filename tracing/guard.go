@@ -41,7 +41,8 @@ func (g *guard) note(err error) {
 	g.failing++
 	if now := time.Now(); now.Sub(g.logged) >= quiet {
 		g.logged = now
-		g.log.Warn("telemetry export failed", "what", g.what, "failed_exports", g.failing, "err", err)
+		g.log.Warn("telemetry export failed", "what", g.what, "failed_exports", g.failing, "err", err,
+			"next", "see that the endpoint is up and takes OTLP; calls are not affected")
 	}
 }
 

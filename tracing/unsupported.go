@@ -18,7 +18,8 @@ var unsupported = []struct{ name, instead string }{
 func warnUnsupported(getenv func(string) string, log *slog.Logger) {
 	for _, u := range unsupported {
 		if getenv(u.name) != "" {
-			log.Warn("a variable of OpenTelemetry is not supported, and not read", "variable", u.name, "instead", u.instead)
+			log.Warn("a variable of OpenTelemetry is not supported, and not read", "variable", u.name, "instead", u.instead,
+				"next", "take it out of the environment, or set what stands in its place")
 		}
 	}
 }

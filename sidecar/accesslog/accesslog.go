@@ -144,7 +144,8 @@ func (l *Log) run() {
 				l.dropped.Add(lines)
 				if now := time.Now(); now.Sub(complained) >= quiet {
 					complained = now
-					l.log.Warn("the access log cannot be written: lines are lost, and counted in meshd.access_log.dropped", "file", l.what, "error", err)
+					l.log.Warn("the access log cannot be written: lines are lost, and counted in meshd.access_log.dropped", "file", l.what, "error", err,
+						"next", "see that there is room and that the file can be written to")
 				}
 			} else {
 				l.written.Add(lines)
