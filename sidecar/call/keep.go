@@ -114,8 +114,15 @@ func (c *Call) Responded(value []byte) {
 	}
 }
 
-// exemplar names the call, or the span that it leaves.
+// exemplar names the span that the call leaves. Where that is made late, of a
+// call that goes out, it begins here: what Context said was its attempts'.
 func (c *Call) exemplar(now int64) stats.Exemplar {
+	switch {
+	case c.span != nil:
+		c.Context = c.span.call
+	case !c.Route.Server:
+		c.Context.SpanID = tracing.NewSpanID()
+	}
 	return stats.Exemplar{Trace: c.Context.TraceID, Span: c.Context.SpanID, Time: c.tracer.time(now)}
 }
 
@@ -177,7 +184,6 @@ func (c *Call) late(now int64, status int, e stats.ErrorType, parts *[stats.Part
 	r.rpc, r.version, r.grounds = s.RPC, s.Version, grounds
 	r.describe([]byte(s.Method), []byte(s.Path), []byte(s.Peer), nil)
 	if !c.Route.Server {
-		r.call.SpanID = tracing.NewSpanID()
 		for n := range c.attempts {
 			t := c.log.try(n)
 			if t.again {

@@ -70,7 +70,7 @@ func TestFailureIsKept(t *testing.T) {
 		}
 	}
 	series := f.reg.Snapshot().Client[0].Series[0]
-	if e := series.Latency.Exemplars; len(e) != 1 || e[0].Trace != parentContext.TraceID || e[0].Value != 6 {
+	if e := series.Latency.Exemplars; len(e) != 1 || e[0].Trace != parentContext.TraceID || e[0].Span != call.Context.SpanID || e[0].Value != 6 {
 		t.Errorf("exemplars %+v", e)
 	}
 	f.rest(t, 1)
