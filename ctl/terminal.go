@@ -2,6 +2,9 @@ package ctl
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,25 +35,43 @@ func (a *App) terminal() bool {
 }
 
 // watch draws again and again in one place, or line after line where there is
-// no terminal, until ctx ends: that is how it ends, and no error.
+// no terminal, until ctx ends: that is how it ends, and no error. A meshd that
+// goes away for a while is waited for, and what it said last stays.
 func (a *App) watch(ctx context.Context, interval time.Duration, lines func() ([]string, error)) error {
 	draw := func(l []string) error { return printLines(a.Out, l) }
+	away := func(_ []string, why error) error {
+		_, err := fmt.Fprintln(a.Err, why)
+		return err
+	}
 	if f, ok := show.Terminal(a.Out); ok {
 		screen := show.NewScreen(f, func() int { return show.TerminalWidth(f) })
 		draw = func(l []string) error {
 			screen.Draw(l)
 			return nil
 		}
+		away = func(last []string, why error) error {
+			return draw(append(slices.Clone(last), "", why.Error()))
+		}
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	var last []string
+	gone := false
 	for {
 		l, err := lines()
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
+		switch unreachable := (*api.Unreachable)(nil); {
+		case err == nil:
+			last, gone = l, false
 			err = draw(l)
+		case last != nil && errors.As(err, &unreachable):
+			why := err
+			if err = nil; !gone {
+				err = away(last, why)
+			}
+			gone = true
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,8 @@
 package ctl
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -116,5 +118,32 @@ func TestWatchEndsWithInterrupt(t *testing.T) {
 		if code := app.Main(append(strings.Fields(args), "--interval", "1ms")); code != exitOK || stderr.String() != "" {
 			t.Errorf("%s: exit %d, %s", args, code, stderr.String())
 		}
+	}
+}
+
+// A meshd that goes away is said once, and waited for.
+func TestWatchOutlivesMeshd(t *testing.T) {
+	m := watched(t)
+	asked, drawn := 0, 0
+	interrupts := make(chan os.Signal, 1)
+	var out, errOut buffer
+	app := App{Out: &out, Err: &errOut, Interrupts: interrupts, Getenv: func(string) string { return m.URL }}
+	ctx, cancel := context.WithCancel(context.Background())
+	err := app.watch(ctx, time.Millisecond, func() ([]string, error) {
+		asked++
+		if asked > 1 && asked < 5 {
+			return nil, &api.Unreachable{URL: "http://x", Err: errors.New("gone")}
+		}
+		if drawn++; drawn == 3 {
+			cancel()
+		}
+		return []string{fmt.Sprint("look ", asked)}, nil
+	})
+	if err != nil || out.String() != "look 1\nlook 5\n" || errOut.String() != "meshd at http://x cannot be reached: gone\n" {
+		t.Errorf("%v, %q, %q", err, out.String(), errOut.String())
+	}
+	refused := &api.Refused{Code: 404, Message: "no"}
+	if err := app.watch(context.Background(), time.Millisecond, func() ([]string, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("%v", err)
 	}
 }

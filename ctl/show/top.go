@@ -2,6 +2,8 @@ package show
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/meshd/meshd/ctl/api"
@@ -10,7 +12,7 @@ import (
 // Instances is the table of meshctl top --instances. EQUAL says how an
 // instance's share stands to an equal one: 1.5× is half more than that.
 func Instances(all []api.InstanceStat) []string {
-	rows := [][]string{{"INSTANCE", ">REQ/S", ">SHARE", ">EQUAL", "", ">SUCCESS", ">P50", ">P90", ">P99", ">IN-FLIGHT", "ADDRESS"}}
+	rows := [][]string{{"INSTANCE", ">REQ/S", ">SHARE", ">EQUAL", ">SUCCESS", ">P50", ">P90", ">P99", ">IN-FLIGHT", "ADDRESS", ""}}
 	top := 0.0
 	for _, i := range all {
 		top = max(top, i.Share)
@@ -18,8 +20,8 @@ func Instances(all []api.InstanceStat) []string {
 	for _, i := range all {
 		m := api.ServiceMetrics{RPS: i.RPS, Success: i.Success}
 		rows = append(rows, []string{
-			Printable(i.ID), number(i.RPS), fmt.Sprintf("%.1f%%", 100*i.Share), fmt.Sprintf("%.2f×", i.Share*float64(len(all))), shareBar(i.Share, top),
-			success(m), ms(m, i.P50Ms), ms(m, i.P90Ms), ms(m, i.P99Ms), number(i.InFlight), Printable(i.Address),
+			Printable(i.ID), number(i.RPS), fmt.Sprintf("%.1f%%", 100*i.Share), fmt.Sprintf("%.2f×", i.Share*float64(len(all))),
+			success(m), ms(m, i.P50Ms), ms(m, i.P90Ms), ms(m, i.P99Ms), strconv.Itoa(int(math.Round(i.InFlight))), Printable(i.Address), shareBar(i.Share, top),
 		})
 	}
 	return Columns(rows)

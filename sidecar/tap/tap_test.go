@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/meshd/meshd/breaker"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
 )
@@ -153,5 +154,23 @@ func TestInboundAndRPC(t *testing.T) {
 	l := line(e, &Filter{}, "checkout-1")
 	if l.Side != "in" || l.GRPC != "UNAVAILABLE" || l.Status != 0 || l.Error != stats.ErrShed.String() {
 		t.Errorf("%+v", l)
+	}
+}
+
+// What a call pays while somebody looks, for calls of others and for one that
+// is shown.
+func BenchmarkOffer(b *testing.B) {
+	for name, f := range map[string]Filter{"other": {Service: "cart", PerSecond: 1e9}, "shown": {Service: "checkout", PerSecond: 1e9}} {
+		b.Run(name, func(b *testing.B) {
+			r := &reader{filter: f, rate: breaker.NewBucket(f.PerSecond, 1e9), lines: make(chan Line, maxWaiting)}
+			e := entry("/items")
+			b.ReportAllocs()
+			for b.Loop() {
+				r.offer(e, "shell-0", 1)
+				for len(r.lines) > 0 {
+					<-r.lines
+				}
+			}
+		})
 	}
 }
