@@ -6,8 +6,25 @@ import (
 	"time"
 )
 
-// maxEvents is how many events of a service are kept, the newest.
+// maxEvents is how many events of a service are kept, the newest: so many that
+// were noted, and so many that reports let see, so that a breaker which opens
+// and closes does not push out when the service was scaled.
 const maxEvents = 256
+
+// A ring is the newest events.
+type ring struct {
+	events []Event
+	oldest int // once it is full
+}
+
+func (r *ring) add(e Event) {
+	if len(r.events) < maxEvents {
+		r.events = append(r.events, e)
+		return
+	}
+	r.events[r.oldest] = e
+	r.oldest = (r.oldest + 1) % maxEvents
+}
 
 // maxEventText bounds an event's text and instance, in bytes.
 const maxEventText = 1024
@@ -31,16 +48,16 @@ func (s *service) note(e Event, now time.Time) {
 	}
 	e.Service = s.id
 	e.Text, e.Instance = clip(e.Text, maxEventText), clip(e.Instance, maxEventText)
-	if len(s.events) < maxEvents {
-		s.events = append(s.events, e)
-		return
+	switch e.Kind {
+	case EventBreakerOpen, EventBreakerClosed, EventEjected:
+		s.seen.add(e)
+	default:
+		s.noted.add(e)
 	}
-	s.events[s.oldest] = e
-	s.oldest = (s.oldest + 1) % maxEvents
 }
 
 // Events implements Reader: what was
-// noted, and what reports let see; of a service the 256 newest.
+// noted, and what reports let see; of a service the 256 newest of either.
 func (s *Store) Events(id Service, span Span) []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,9 +69,12 @@ func (s *Store) Events(id Service, span Span) []Event {
 		return out
 	}
 	from, to := span.ends(now)
-	for i := range svc.events {
-		if e := svc.events[(svc.oldest+i)%len(svc.events)]; !e.Time.Before(from) && (span.To.IsZero() || e.Time.Before(to)) {
-			out = append(out, e)
+	for _, r := range []*ring{&svc.noted, &svc.seen} {
+		for i := range r.events {
+			e := r.events[(r.oldest+i)%len(r.events)]
+			if !e.Time.Before(from) && (span.To.IsZero() || e.Time.Before(to)) {
+				out = append(out, e)
+			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Event) int { return a.Time.Compare(b.Time) })

@@ -276,6 +276,7 @@ func TestEvents(t *testing.T) {
 	for _, n := range []int64{0, 1, 1, 2, 1, 0} {
 		open(n)
 	}
+	w.pass(100 * time.Millisecond)
 	w.store.Note(Event{Service: checkout, Kind: EventScaled, Text: "3 → 5"})
 	for i := range 2 {
 		w.report("a", counterMetric("meshd.health.ejections", w.start, w.now, float64(i), "meshd.service", checkoutPort, "meshd.health.rule", "latency"))
@@ -296,7 +297,16 @@ func TestEvents(t *testing.T) {
 		w.store.Note(Event{Service: checkout, Kind: EventScaled, Text: fmt.Sprint(i)})
 	}
 	got := w.store.Events(checkout, Span{From: w.start, To: w.now.Add(time.Second)})
-	if len(got) != maxEvents || got[0].Text != fmt.Sprint(2*maxEvents) {
-		t.Errorf("%d events, the first %+v", len(got), got[0])
+	noted := slices.DeleteFunc(got, func(e Event) bool { return e.Kind != EventScaled })
+	if len(noted) != maxEvents || noted[0].Text != fmt.Sprint(2*maxEvents) {
+		t.Errorf("%d noted events, the first %+v", len(noted), noted[0])
+	}
+	// Breakers do not push them out.
+	for i := range 3 * maxEvents {
+		open(int64(i % 2))
+	}
+	got = w.store.Events(checkout, Span{From: w.start, To: w.now.Add(time.Second)})
+	if len(got) != 2*maxEvents {
+		t.Errorf("%d events, want %d", len(got), 2*maxEvents)
 	}
 }

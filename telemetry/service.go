@@ -134,8 +134,8 @@ type service struct {
 	history   track[figures] // finished slots
 	instances map[string]*instance
 	ports     []*port
-	events    []Event // a ring
-	oldest    int     // of events, once it is full
+	noted     ring // of Note
+	seen      ring // of reports
 
 	now     gauges // being summed up
 	open    float32
