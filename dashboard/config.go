@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,11 +44,12 @@ func (d *Dashboard) config(_ *http.Request, s state) (page, error) {
 		}
 		var has []string
 		for _, h := range c.Has {
-			has = append(has, fmt.Sprintf("%d %s", h.Resources, h.Type))
+			has = append(has, fmt.Sprintf("%s %d", h.Type, h.Resources))
 			if h.Rejected != "" {
 				row.Why = append(row.Why, pair{h.Type, h.Rejected})
 			}
 		}
+		slices.Sort(has)
 		row.Has = strings.Join(has, ", ")
 		if known[id] {
 			row.Link = s.link(servicePath(id))

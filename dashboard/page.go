@@ -175,7 +175,8 @@ func (d *Dashboard) make(r *http.Request, v view, problem string) ([]byte, int) 
 		d.cfg.Logger.Error("dashboard: page", "view", v.name, "error", err, "next", "report it with the error; other views work")
 		return []byte("the page could not be made: " + template.HTMLEscapeString(err.Error())), http.StatusInternalServerError
 	}
-	return out.Bytes(), status
+	// What a URL or a client said may be no text.
+	return bytes.ToValidUTF8(out.Bytes(), []byte("\uFFFD")), status
 }
 
 // same is the request's page in another state. A page that answers a form is

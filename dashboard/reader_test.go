@@ -23,7 +23,11 @@ func (r *told) Series(id telemetry.Service, sel telemetry.Selection, span teleme
 	if id.Name != "checkout" || sel.Instance != "" && sel.Instance != "checkout-0" {
 		return nil
 	}
-	for at := span.From.Truncate(span.Step); at.Before(r.now); at = at.Add(span.Step) {
+	from := span.From
+	if kept := r.now.Add(-2 * time.Hour); from.Before(kept) && r.now.Year() > 2020 { // else a test's time begins in 2000
+		from = kept
+	}
+	for at := from.Truncate(span.Step); at.Before(r.now); at = at.Add(span.Step) {
 		s := telemetry.Sample{
 			Time: at, RPS: 100, Success: 0.9, P50Ms: 10, P90Ms: 20, P99Ms: 30, InFlight: 3, Instances: 3, MeanMs: 12,
 			OwnMs: 4, DownstreamMs: 3, QueuedMs: 2, NetworkMs: 1, ConnectMs: 1, RetriedMs: 0.5, HeldMs: 0.5,

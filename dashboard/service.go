@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/meshd/meshd/dashboard/chart"
@@ -177,6 +178,9 @@ func eventRows(events []telemetry.Event) []eventRow {
 		g := glyphs[e.Kind]
 		if g.text == "" {
 			g.sign, g.text = "·", string(e.Kind)
+		}
+		if strings.HasPrefix(e.Text, e.Instance) { // it is named there
+			e.Instance = ""
 		}
 		out = append(out, eventRow{ID: ids[i], Time: e.Time.UTC().Format(time.TimeOnly), Glyph: g.sign, Kind: g.text, Text: e.Text, Instance: e.Instance})
 	}
