@@ -58,7 +58,7 @@ func newSmall(t testing.TB) *small {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}))})
-	m.app("timed", "timed-0", 200*time.Millisecond)
+	m.app("timed", "timed-0", 400*time.Millisecond)
 	m.web = m.Sidecar(t, rig.Spec{Service: "web", Instance: "web-0"})
 	m.AwaitReady("cart-0", "shop-0", "quiet-0", "timed-0")
 	ctx, stop := context.WithCancel(context.Background())

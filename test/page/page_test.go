@@ -123,7 +123,7 @@ func percentiles(t *testing.T, m *small, tb *tab) {
 	from := time.Now().UTC().Truncate(step).Add(step)
 	tb.open("/config") // nothing is drawn meanwhile
 	<-time.After(time.Until(from.Add(500 * time.Millisecond)))
-	ctx, stop := context.WithDeadline(context.Background(), from.Add(step-1500*time.Millisecond))
+	ctx, stop := context.WithDeadline(context.Background(), from.Add(step-2*time.Second))
 	defer stop()
 	took := m.load(ctx, "timed")
 	if n, end := len(took), time.Now(); n < 6*rate || end.After(from.Add(step)) {
