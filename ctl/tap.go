@@ -289,7 +289,9 @@ func (t *tapping) one(ctx context.Context, addr string) {
 		t.state[addr] = tapFailed
 		fmt.Fprintf(t.app.Err, "%v\n", err)
 		if t.allFailed() {
-			t.err = errNoSidecar
+			if t.err = errNoSidecar; refused != nil {
+				t.err = errors.New("no sidecar can be tapped now")
+			}
 			t.end()
 		}
 	default:

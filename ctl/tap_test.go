@@ -105,6 +105,20 @@ func TestTapWithoutSidecars(t *testing.T) {
 	}
 }
 
+// Others tap it already: that is said, and not that it cannot be reached.
+func TestTapOfABusySidecar(t *testing.T) {
+	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "4 readers tap this sidecar already: as many as can", http.StatusTooManyRequests)
+	}))
+	defer sidecar.Close()
+	m := filled(t)
+	m.Status.Services[0].Instances[0].Admin = strings.TrimPrefix(sidecar.URL, "http://")
+	code, _, err := call(m.URL, "", "tap", "checkout")
+	if code != exitFailed || !strings.Contains(err, "429: 4 readers") || !strings.Contains(err, "no sidecar can be tapped now") {
+		t.Errorf("exit %d, %s", code, err)
+	}
+}
+
 // Ctrl-C is how a tap ends; it is no failure.
 func TestTapEndsWithInterrupt(t *testing.T) {
 	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

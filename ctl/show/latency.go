@@ -47,7 +47,7 @@ func Latency(v Scale, size Size) []string {
 	if len(v.Samples) == 0 {
 		return append(lines[:1], "no calls in the last "+ShortDuration(v.Window))
 	}
-	events := eventLines(v, size)
+	events := append(eventLines(v, size), worst(v, size)...)
 	// Two lines of the head, three titles, the axis and what is below it.
 	high := min(max(size.Height-2-3-instRows-loadRows-3-len(events), 4), 16)
 	lines = append(lines, latencyPanel(v, size, high)...)
@@ -223,6 +223,20 @@ func eventLines(v Scale, size Size) (out []string) {
 		out = append(out, string(mark(e.Kind))+" "+e.Time.In(size.Zone).Format(time.TimeOnly)+" "+Printable(what))
 	}
 	return out
+}
+
+// worst leads from the highest p99 that has a kept call behind it to that.
+func worst(v Scale, size Size) []string {
+	var at *api.Sample
+	for i := range v.Samples {
+		if s := &v.Samples[i]; s.Trace != "" && (at == nil || s.P99Ms > at.P99Ms) {
+			at = s
+		}
+	}
+	if at == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("p99 %s at %s: meshctl trace %s", Milliseconds(at.P99Ms), at.Time.In(size.Zone).Format(time.TimeOnly), Printable(at.Trace))}
 }
 
 // A valueScale says where values are on an axis from bottom to top.
