@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"google.golang.org/grpc/codes"
 	_ "google.golang.org/grpc/encoding/gzip" // which a Collector compresses by
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // receiver is the OTLP MetricsService: it takes what docs/reference/wire.md
@@ -48,21 +48,48 @@ func (r *receiver) export(raw []byte) (*metricspb.ExportMetricsServiceResponse, 
 	return resp, nil
 }
 
-// rawMethod is a unary method that is given its request's bytes: they are all
-// unknown to the message that gRPC reads them into.
+// A rawRequest hands the bytes that gRPC gives it to read, which are gRPC's
+// own and gone afterwards: reports of a large mesh are 100 MB a second, and to
+// keep them would be as much garbage. To protobuf it is a message of the first
+// API that reads itself.
+type rawRequest struct {
+	read func(raw []byte)
+	kept []byte
+}
+
+// Reset does nothing: there is nothing that a message before could have left.
+func (*rawRequest) Reset()         {}
+func (*rawRequest) String() string { return "OTLP" }
+
+// ProtoMessage marks a message.
+func (*rawRequest) ProtoMessage() {}
+
+// Unmarshal is what protobuf calls with the bytes.
+func (r *rawRequest) Unmarshal(raw []byte) error {
+	r.read(raw)
+	return nil
+}
+
+// rawMethod is a unary method that is given its request's bytes.
 func rawMethod[Resp any](fullName, name string, export func(impl any, raw []byte) (Resp, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{MethodName: name, Handler: func(impl any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-		var req emptypb.Empty
-		if err := decode(&req); err != nil {
+		req := &rawRequest{}
+		if intercept == nil {
+			var resp Resp
+			var err error
+			req.read = func(raw []byte) { resp, err = export(impl, raw) }
+			if err := decode(req); err != nil {
+				return nil, err
+			}
+			return resp, err
+		}
+		req.read = func(raw []byte) { req.kept = bytes.Clone(raw) }
+		if err := decode(req); err != nil {
 			return nil, err
 		}
-		handle := func(_ context.Context, req any) (any, error) {
-			return export(impl, req.(*emptypb.Empty).ProtoReflect().GetUnknown())
-		}
-		if intercept == nil {
-			return handle(ctx, &req)
-		}
-		return intercept(ctx, &req, &grpc.UnaryServerInfo{Server: impl, FullMethod: fullName}, handle)
+		return intercept(ctx, req, &grpc.UnaryServerInfo{Server: impl, FullMethod: fullName}, func(context.Context, any) (any, error) {
+			return export(impl, req.kept)
+		})
 	}}
 }
 

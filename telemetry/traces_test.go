@@ -183,11 +183,22 @@ func TestTraceBounds(t *testing.T) {
 	}
 }
 
-// Both services over gRPC, beside one that is not ours, whose messages are
-// decoded as ever.
+// Both services over gRPC, with and without an interceptor.
 func TestServed(t *testing.T) {
+	asked := 0
+	served(t)
+	served(t, grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		asked++
+		return handler(ctx, req)
+	}))
+	if asked != 4 {
+		t.Errorf("the interceptor was asked %d times", asked)
+	}
+}
+
+func served(t *testing.T, options ...grpc.ServerOption) {
 	w := newWorld(t, Config{})
-	server := grpc.NewServer()
+	server := grpc.NewServer(options...)
 	w.store.Register(server)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
