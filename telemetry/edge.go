@@ -36,6 +36,7 @@ type edge struct {
 	sum     edgeSlot // of minute
 	cur     int64
 	last    int64 // newest slot in which anything was said of it
+	gone    bool  // forgotten; see instance
 }
 
 type edgeSlot struct {
@@ -142,6 +143,7 @@ func (s *Store) evictEdge() bool {
 
 func (s *Store) dropEdge(e *edge) {
 	s.historyBytes -= e.seconds.size() + e.minutes.size()
+	e.gone = true
 	delete(s.edges, e.pair)
 }
 

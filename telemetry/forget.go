@@ -3,6 +3,8 @@ package telemetry
 // expire forgets reporters that fell silent, and services, instances and
 // callers that nobody has mentioned for Config.Retention. Needs s.mu.
 func (s *Store) expire(now int64) {
+	clean := s.cur/hotSlots != s.cleaned // once in a while
+	s.cleaned = s.cur / hotSlots
 	for key, r := range s.reporters {
 		if now-r.seen > int64(forgetAfter) {
 			s.nSeries -= len(r.series)
@@ -10,7 +12,7 @@ func (s *Store) expire(now int64) {
 				s.histogramBytes -= r.series[i].bytes()
 			}
 			delete(s.reporters, key)
-		} else if s.cur%hotSlots == 0 {
+		} else if clean {
 			gone, bytes := r.forget(now)
 			s.nSeries -= gone
 			s.histogramBytes -= bytes
@@ -40,6 +42,7 @@ func (s *Store) dropService(id Service, svc *service) {
 		s.dropInstance(svc, in)
 	}
 	for _, p := range svc.ports {
+		p.gone = true
 		delete(s.ports, p.text)
 	}
 	s.historyBytes -= svc.history.size()

@@ -34,6 +34,7 @@ type instance struct {
 	wide        track[wideFigures]
 	pending     [2]pending // wide slot n is at n % 2
 	last        int64      // newest slot in which anything was said of it
+	gone        bool       // forgotten: a series that still names it has to look again
 	active      float32    // being summed up
 	now         float32    // as of the last tick
 }
@@ -167,6 +168,7 @@ func (s *Store) evict(svc *service) bool {
 func (s *Store) dropInstance(svc *service, in *instance) {
 	s.historyBytes -= in.history.size() + in.wide.size()
 	s.nInstances--
+	in.gone = true
 	for key, other := range svc.instances {
 		if other == in {
 			delete(svc.instances, key)

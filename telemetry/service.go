@@ -121,6 +121,7 @@ type port struct {
 	text     string
 	service  *service
 	followed bool // see Store.Follow
+	gone     bool // forgotten; see instance
 }
 
 // maxPorts bounds the ports of a service.

@@ -68,6 +68,7 @@ type Store struct {
 	mu        sync.Mutex
 	cur       int64 // the slot that time is in
 	sampled   int64 // newest slot whose gauges have been sampled
+	cleaned   int64 // hotSlots since 1970, as of when series were last forgotten
 	services  map[Service]*service
 	ports     map[string]*port
 	edges     map[pair]*edge

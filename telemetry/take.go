@@ -32,6 +32,9 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 		return nil
 	}
 	s.stats.Points++
+	if err := s.look(r, sr); err != nil {
+		return err
+	}
 	svc := sr.port.service
 	svc.lastSeen = s.cur
 	if sr.inst != nil {
@@ -110,6 +113,25 @@ func (s *Store) instanceOf(r *reporter, sr *series, a attributes) {
 			sr.inst = s.instance(sr.port.service, key, a.address)
 		}
 	}
+}
+
+// look finds again what a series is of and what was forgotten while the series
+// was silent. Needs s.mu.
+func (s *Store) look(r *reporter, sr *series) error {
+	if sr.port.gone {
+		p, err := s.port(sr.port.text)
+		if err != nil {
+			return err
+		}
+		sr.port = p
+	}
+	if sr.inst != nil && sr.inst.gone {
+		sr.inst = nil // take looks for it
+	}
+	if h := sr.hist; h != nil && h.edge != nil && h.edge.gone {
+		h.edge = s.edge(r.key, sr.port.service.id)
+	}
+	return nil
 }
 
 // house tries again to find room for a series' instance. Needs s.mu.
