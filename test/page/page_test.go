@@ -193,7 +193,7 @@ func views(t *testing.T, tb *tab, axe string) {
 		{"map", "/map", `document.querySelectorAll(".map a").length >= 4 && document.querySelectorAll('[data-live="edges"] tr').length >= 3`},
 		{"traces", "/traces?kind=slow", `document.querySelectorAll('[data-live="traces"] a').length > 5`},
 		{"trace", trace, `document.querySelectorAll(".waterfall .bar").length >= 6`},
-		{"config", "/config", `document.querySelectorAll('[data-live="clients"] tr').length === 6`},
+		{"config", "/config", `document.querySelectorAll('[data-live="clients"] tr').length === 6 && /Cluster [1-9]/.test(document.body.innerText)`},
 		{"missing", "/traces/0123", `document.querySelector(".problem")`},
 	} {
 		for _, l := range []look{{1280, false}, {1280, true}, {390, false}, {390, true}} {
