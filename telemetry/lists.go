@@ -17,10 +17,10 @@ func (s *Store) Instances(id Service, span Span) []InstanceStat {
 		return out
 	}
 	first, last := s.slots(span)
-	slots := float64(last - first + 1)
-	if slots <= 0 {
+	if last < first {
 		return out
 	}
+	slots := s.covered(first, last)
 	var attempts, requests float64
 	var h Histogram
 	for _, in := range svc.instances {
@@ -118,7 +118,7 @@ func (s *Store) Edges(span Span) []Edge {
 	if last < first {
 		return out
 	}
-	slots := float64(last - first + 1)
+	slots := s.covered(first, last)
 	var h Histogram
 	for i, e := range slices.Collect(maps.Values(s.edges)) {
 		if i%100 == 99 { // thousands of them take longer than reports should wait
@@ -143,4 +143,10 @@ func (s *Store) Edges(span Span) []Edge {
 		return cmp.Or(cmp.Compare(a.From.String(), b.From.String()), cmp.Compare(a.To.String(), b.To.String()))
 	})
 	return out
+}
+
+// covered is how many of the slots there can be anything of: rates of a store
+// that is younger than what is asked for are those since it began. Needs s.mu.
+func (s *Store) covered(first, last int64) float64 {
+	return float64(max(last-max(first, s.began)+1, 1))
 }

@@ -310,3 +310,18 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%d events, want %d", len(got), 2*maxEvents)
 	}
 }
+
+// A mesh that has run for half a minute has the rates of that, however long the
+// stretch is that is asked for.
+func TestRatesOfAYoungStore(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.shop(30)
+	long := Span{From: w.now.Add(-10 * time.Minute), To: w.now}
+	edges := w.store.Edges(long)
+	if len(edges) != 2 {
+		t.Fatalf("%+v", edges)
+	}
+	about(t, "rps of an edge", edges[1].RPS, 30, 4) // its beginning and its end are not all covered
+	list := w.store.Instances(checkout, long)
+	about(t, "rps of an instance", list[0].RPS, 20, 3)
+}

@@ -66,6 +66,7 @@ type Store struct {
 	seed   maphash.Seed
 
 	mu        sync.Mutex
+	began     int64 // the slot in which the store was made
 	cur       int64 // the slot that time is in
 	sampled   int64 // newest slot whose gauges have been sampled
 	cleaned   int64 // hotSlots since 1970, as of when series were last forgotten
@@ -139,6 +140,7 @@ func NewStore(cfg Config) *Store {
 	now := slotOf(cfg.Clock())
 	return &Store{
 		cfg:       cfg,
+		began:     now,
 		cur:       now,
 		sampled:   now - 1,
 		traces:    newTraces(cfg.MaxTraces),
