@@ -75,25 +75,9 @@ type collection struct {
 func (c *collection) delta(scope, name string, data metricdata.Aggregation) metricdata.Aggregation {
 	switch data := data.(type) {
 	case metricdata.Sum[int64]:
-		if !data.IsMonotonic {
-			return data
-		}
-		data.DataPoints = sumDeltas(c, scope, name, data.DataPoints, func(s *series) *int64 { return &s.whole })
-		data.Temporality = metricdata.DeltaTemporality
-		if len(data.DataPoints) == 0 {
-			return nil
-		}
-		return data
+		return sumDelta(c, scope, name, data, func(s *series) *int64 { return &s.whole })
 	case metricdata.Sum[float64]:
-		if !data.IsMonotonic {
-			return data
-		}
-		data.DataPoints = sumDeltas(c, scope, name, data.DataPoints, func(s *series) *float64 { return &s.broken })
-		data.Temporality = metricdata.DeltaTemporality
-		if len(data.DataPoints) == 0 {
-			return nil
-		}
-		return data
+		return sumDelta(c, scope, name, data, func(s *series) *float64 { return &s.broken })
 	case metricdata.ExponentialHistogram[float64]:
 		data.DataPoints = c.histogramDeltas(scope, name, data.DataPoints)
 		data.Temporality = metricdata.DeltaTemporality
@@ -123,9 +107,13 @@ func (c *collection) remember(scope, name string, set attribute.Set, now series)
 	return series{}, now.start, false
 }
 
-func sumDeltas[N int64 | float64](c *collection, scope, name string, points []metricdata.DataPoint[N], value func(*series) *N) []metricdata.DataPoint[N] {
-	out := points[:0]
-	for _, p := range points {
+// sumDelta is delta of a sum; value is where a series keeps it.
+func sumDelta[N int64 | float64](c *collection, scope, name string, data metricdata.Sum[N], value func(*series) *N) metricdata.Aggregation {
+	if !data.IsMonotonic {
+		return data
+	}
+	out := data.DataPoints[:0]
+	for _, p := range data.DataPoints {
 		now := series{start: p.StartTime, at: p.Time}
 		*value(&now) = p.Value
 		was, since, known := c.remember(scope, name, p.Attributes, now)
@@ -138,7 +126,11 @@ func sumDeltas[N int64 | float64](c *collection, scope, name string, points []me
 		p.StartTime = since
 		out = append(out, p)
 	}
-	return out
+	if len(out) == 0 {
+		return nil
+	}
+	data.DataPoints, data.Temporality = out, metricdata.DeltaTemporality
+	return data
 }
 
 func (c *collection) histogramDeltas(scope, name string, points []metricdata.ExponentialHistogramDataPoint[float64]) []metricdata.ExponentialHistogramDataPoint[float64] {

@@ -263,9 +263,8 @@ func (c *Call) End(now int64, status int, errType stats.ErrorType) {
 		}
 	}
 	kept := c.worth(now, status, errType)
-	parts := c.parts(now)
+	parts := c.parts(now, c.part(now, ok))
 	c.spent(&parts)
-	c.part(now, ok)
 	c.Route.Service.Active.Add(-1)
 	if took := time.Duration(now - c.Start); kept && !c.tracer.Off {
 		c.Route.Stats.RecordKept(status, errType, took, c.exemplar(now))

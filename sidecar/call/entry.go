@@ -1,6 +1,7 @@
 package call
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -153,19 +154,11 @@ func (c *Call) entry(now int64, status int, e stats.ErrorType, parts *[stats.Par
 	}
 	if c.owner != nil {
 		s := c.owner.Subject()
-		out.Method, out.Path, out.Peer, out.Version, out.RPC = s.Method, withoutQuery(s.Path), s.Peer, s.Version, s.RPC
+		out.Method, out.Peer, out.Version, out.RPC = s.Method, s.Peer, s.Version, s.RPC
+		out.Path, _, _ = strings.Cut(s.Path, "?")
 	}
 	if c.ep != nil {
 		out.Endpoint, out.Instance = c.ep.Address, c.ep.ID
 	}
 	return out
-}
-
-func withoutQuery(target string) string {
-	for i := range len(target) {
-		if target[i] == '?' {
-			return target[:i]
-		}
-	}
-	return target
 }

@@ -18,13 +18,11 @@ func (c *Call) Sending(now int64) {
 	}
 }
 
-// parts are in ns.
-func (c *Call) parts(now int64) (p [stats.Parts]int64) {
+// parts are in ns; below is what part has returned.
+func (c *Call) parts(now, below int64) (p [stats.Parts]int64) {
 	if c.Route.Server {
 		p[stats.PartQueued] = c.queued
-		if c.joined != nil {
-			p[stats.PartDownstream] = c.joined.below(c, now)
-		}
+		p[stats.PartDownstream] = max(min(below, now-c.Start-c.queued), 0)
 		return p
 	}
 	if c.attempts == 0 {
@@ -52,7 +50,7 @@ func (c *Call) spent(p *[stats.Parts]int64) {
 }
 
 // out and back bracket a call that the application makes for an inbound one.
-// Both have the shard's lock.
+// They have the shard's lock, and so has below.
 func (e *Joined) out(now int64) {
 	if e.outside++; e.outside == 1 {
 		e.since = now
@@ -65,15 +63,11 @@ func (e *Joined) back(now int64) {
 	}
 }
 
-// below is for how long since the inbound call began some call that its
-// application makes for the trace's sake has been under way.
-func (e *Joined) below(c *Call, now int64) int64 {
-	s := c.tracer.Joins.shard(&c.Context.TraceID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	busy := e.busy
+// below is for how long some call that the application makes for the trace's
+// sake has been under way.
+func (e *Joined) below(now int64) int64 {
 	if e.outside > 0 {
-		busy += max(now-e.since, 0)
+		return e.busy + max(now-e.since, 0)
 	}
-	return min(busy, now-c.Start-c.queued)
+	return e.busy
 }

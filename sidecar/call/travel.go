@@ -118,7 +118,8 @@ func (j *Joins) take(trace [16]byte, c *Call) {
 	}
 }
 
-func (j *Joins) remove(trace [16]byte, e *Joined) {
+// remove takes an inbound call away, and returns how long there were calls below it.
+func (j *Joins) remove(trace [16]byte, e *Joined, now int64) (below int64) {
 	s := j.shard(&trace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,6 +127,7 @@ func (j *Joins) remove(trace [16]byte, e *Joined) {
 		delete(s.of, trace)
 		j.n.Add(-1)
 	}
+	return e.below(now)
 }
 
 // join finds what the call has to do with those of the other direction.
@@ -145,16 +147,16 @@ func (c *Call) join(said *Said) {
 	}
 }
 
-// part ends what join began.
-func (c *Call) part(now int64, ok bool) {
+// part ends what join began, and returns for how long calls that an inbound
+// one has caused were under way, in ns.
+func (c *Call) part(now int64, ok bool) (below int64) {
 	e := c.joined
 	if e == nil {
-		return
+		return 0
 	}
 	c.joined = nil
 	if c.Route.Server {
-		c.tracer.Joins.remove(c.Context.TraceID, e)
-		return
+		return c.tracer.Joins.remove(c.Context.TraceID, e, now)
 	}
 	s := c.tracer.Joins.shard(&c.Context.TraceID)
 	s.mu.Lock()
@@ -163,6 +165,7 @@ func (c *Call) part(now int64, ok bool) {
 	if !ok {
 		e.give(c)
 	}
+	return 0
 }
 
 // giveUp says, before the failure goes to the application, that whoever called
