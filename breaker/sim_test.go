@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 // A sim is virtual time: events in order, each a function.
@@ -24,7 +26,7 @@ type event struct {
 
 // skipUnderRace skips a long simulation: one goroutine, nothing to race with.
 func skipUnderRace(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("a simulation on one goroutine")
 	}
 }

@@ -8,13 +8,15 @@ import (
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 // TestAMillionLabels is reporters that tell a million paths apart, or 25,000
 // values of something else, in 50 s. What a person asks for is answered
 // all the same, and memory stays where Config has it.
 func TestAMillionLabels(t *testing.T) {
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		t.Skip("measures")
 	}
 	for _, tc := range []struct {

@@ -19,6 +19,8 @@ import (
 	otlptrace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 // A fleet is the mesh that docs/design/010 is sized for: 50 services of 10
@@ -220,7 +222,7 @@ func (f *fleet) fill() {
 // services every second take at most 0.3 of a core, and at most 300 MB with an
 // hour of history and all the traces that it keeps.
 func TestFleet(t *testing.T) {
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		t.Skip("measures")
 	}
 	f := newFleet()

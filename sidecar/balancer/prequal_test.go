@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/breaker"
+	"github.com/meshd/meshd/internal/testkit/race"
 	"github.com/meshd/meshd/sidecar/endpoint"
 	"github.com/meshd/meshd/xds/resource"
 )
@@ -292,7 +293,7 @@ func (b *testbed) runTo(until int64) {
 // which asks nobody, has no timeouts either, and less of a tail than P2C.
 // The workload's seed is fixed; the policies draw as they always do.
 func TestPrequalRamp(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("one goroutine, and a minute of it")
 	}
 	policies := []string{"weighted_round_robin", "least_request", "peak_ewma", "hcl"}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/meshd/meshd/internal/testkit/race"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/xds/resource"
 )
@@ -89,7 +90,7 @@ func (e *echo) call(t testing.TB) {
 // A proxied request costs two allocations at most, all parts of the relay
 // included: tracing, balancing, breaker, budget and statistics.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's allocations would be counted")
 	}
 	for name, o := range ways {

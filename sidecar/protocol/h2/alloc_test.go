@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 // An exchanged is a client and an endpoint that allocate nothing themselves:
@@ -137,7 +139,7 @@ func (e *exchanged) call(t testing.TB) {
 const maxAllocations = 3
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's allocations would be counted")
 	}
 	e := newExchange(t)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 // pouring is an endpoint that answers with size bytes, as far as windows allow.
@@ -307,7 +309,7 @@ func TestPadding(t *testing.T) {
 // Windows are given back for ever, in both directions.
 func TestMuchContent(t *testing.T) {
 	size := int64(256 << 20)
-	if raceEnabled {
+	if race.Enabled {
 		size >>= 3
 	}
 	r := newRig(t, options{}, backend(t, func(w http.ResponseWriter, req *http.Request) {
@@ -438,7 +440,7 @@ func TestWindowsAreKept(t *testing.T) {
 // A thousand streams whose client takes nothing cost what waits of them, and
 // little else.
 func TestMemoryOfStalledStreams(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's memory would be counted")
 	}
 	const streams = 1000

@@ -1,5 +1,0 @@
-//go:build race
-
-package balancer
-
-const raceEnabled = true
