@@ -4,19 +4,22 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/url"
 	"strings"
 	"time"
 
+	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/ctl/show"
 	"github.com/meshd/meshd/dashboard/chart"
+	"github.com/meshd/meshd/scale"
 )
 
 // The experiment scale: the load goes up in steps and down again, instances
-// follow it, and latency is watched meanwhile, second by second.
+// follow it, and latency is watched meanwhile, second by second. How many there
+// should be is decided of what meshd has measured, and nothing else is known.
 
-// perInstance is how many calls a second an instance of slow is to have: seven
-// tenths of what its one worker can do.
-const perInstance = 0.7 * float64(time.Second) / float64(serviceTime)
+// rampTarget leaves slow's instances, of one worker each, three tenths of their time.
+var rampTarget = scale.Target{Workers: 1, Utilization: 0.7, Min: 1, Max: MaxInstances}
 
 // rampSteps are the parts of the greatest rate that are tried in turn.
 var rampSteps = []float64{0.15, 0.3, 0.5, 0.75, 1, 0.6, 0.3}
@@ -30,7 +33,35 @@ type moment struct {
 	p50, p99  float64 // ms; NaN where nothing was answered
 	instances int     // ready
 	wanted    int     // what was asked for in this second; 0: nothing
+	why       string  // it was
 }
+
+// workWindow is how far back it is looked what a call takes that does not wait.
+const workWindow = time.Minute
+
+// need asks meshd what was measured of slow, and decides.
+func (r *rig) need(ctx context.Context) (scale.Need, error) {
+	samples, err := r.series(ctx, workWindow)
+	if err != nil {
+		return scale.Need{}, err
+	}
+	seconds := make([]scale.Second, len(samples))
+	for i, s := range samples {
+		seconds[i] = scale.Second{Rate: s.RPS, Queued: fromMs(s.QueuedMs), Own: fromMs(s.OwnMs)}
+	}
+	return rampTarget.Instances(seconds), nil
+}
+
+// series is slow's last window, by the second; empty where nobody has called it yet.
+func (r *rig) series(ctx context.Context, window time.Duration) ([]api.Sample, error) {
+	samples, err := r.client.Series(ctx, api.ServiceName{Namespace: "default", Name: Slow}, window, url.Values{"step": {"1s"}})
+	if api.IsNotFound(err) {
+		return nil, nil
+	}
+	return samples, err
+}
+
+func fromMs(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
 
 // ramp runs the experiment.
 func ramp(ctx context.Context, cfg ExperimentConfig, r *rig) (report, error) {
@@ -46,11 +77,11 @@ func ramp(ctx context.Context, cfg ExperimentConfig, r *rig) (report, error) {
 	}
 	defer stop()
 	fmt.Fprintf(cfg.Out, "One worker a server, %v of work a call: up to %.0f calls a second and down again, %v a step.\n"+
-		"A server more for each %.0f calls a second; nobody says when the load changes.\n\n", serviceTime, cfg.Rate, cfg.Step, perInstance)
+		"meshd measures what a call's time goes to; servers are to be %.0f %% busy with work of their own.\n\n", serviceTime, cfg.Rate, cfg.Step, 100*rampTarget.Utilization)
 	fmt.Fprintf(cfg.Out, "%7s  %9s  %10s  %8s  %9s  %9s  %9s\n", "OFFERED", "INSTANCES", "ANSWERED/S", "FAILED/S", "P50", "P99", "WORST P99")
 
 	var all []moment
-	start, was, wanted, recent := time.Now(), load.Snapshot(), 1, cfg.Rate*rampSteps[0]
+	start, was, wanted := time.Now(), load.Snapshot(), 1
 	for _, part := range rampSteps {
 		rate := cfg.Rate * part
 		load.SetRate(rate)
@@ -70,11 +101,12 @@ func ramp(ctx context.Context, cfg ExperimentConfig, r *rig) (report, error) {
 			if got.OK > 0 {
 				m.p50, m.p99 = ms(got.Quantile(0.5)), ms(got.Quantile(0.99))
 			}
-			// What has come in lately is all that the decision goes by.
-			recent += (float64(got.Sent)/over - recent) / 2
-			n := min(max(int(math.Ceil(recent/perInstance-0.1)), 1), MaxInstances)
-			if n != wanted {
-				wanted, m.wanted = n, n
+			need, err := r.need(ctx)
+			if err != nil {
+				return report{}, err
+			}
+			if n := need.Instances; n != wanted {
+				wanted, m.wanted, m.why = n, n, need.Why
 				if err := r.client.SetScale(ctx, "default", Slow, n); err != nil {
 					return report{}, err
 				}
@@ -92,7 +124,11 @@ func ramp(ctx context.Context, cfg ExperimentConfig, r *rig) (report, error) {
 	if s := load.Snapshot(); s.Failed > 0 {
 		fmt.Fprintf(cfg.Out, "\nfailed: %s\n", strings.Join(causes(s), "; "))
 	}
-	return rampReport(cfg, all), nil
+	spent, err := r.series(ctx, time.Since(start))
+	if err != nil {
+		return report{}, err
+	}
+	return rampReport(cfg, start, all, spent), nil
 }
 
 func zeroIfNaN(v float64) float64 {
@@ -102,8 +138,8 @@ func zeroIfNaN(v float64) float64 {
 	return v
 }
 
-// rampReport draws the moments.
-func rampReport(cfg ExperimentConfig, all []moment) report {
+// rampReport draws the moments, and what meshd says the mean call's time was spent on.
+func rampReport(cfg ExperimentConfig, start time.Time, all []moment, spent []api.Sample) report {
 	var x, offered, answered, failed, p50, p99, instances, each []float64
 	var marks []chart.Mark
 	for _, m := range all {
@@ -111,7 +147,7 @@ func rampReport(cfg ExperimentConfig, all []moment) report {
 		p50, p99, instances = append(p50, m.p50), append(p99, m.p99), append(instances, float64(m.instances))
 		each = append(each, m.answered/float64(max(m.instances, 1)))
 		if m.wanted > 0 {
-			marks = append(marks, chart.Mark{X: m.at, Title: fmt.Sprintf("scaled to %d", m.wanted)})
+			marks = append(marks, chart.Mark{X: m.at, Title: fmt.Sprintf("scaled to %d: %s", m.wanted, m.why)})
 		}
 	}
 	last := 0.0
@@ -119,10 +155,16 @@ func rampReport(cfg ExperimentConfig, all []moment) report {
 		last = x[len(x)-1]
 	}
 	seconds := func(v float64) string { return fmt.Sprintf("%.0f s", v+0) } // of -0 too
-	time := chart.Figure{
+	var at, own, before, way []float64
+	for _, s := range spent {
+		at = append(at, s.Time.Sub(start).Seconds())
+		own, before = append(own, s.OwnMs), append(before, s.QueuedMs)
+		way = append(way, s.MeanMs-s.OwnMs-s.QueuedMs)
+	}
+	figure := chart.Figure{
 		Title:       fmt.Sprintf("Load up to %.0f calls/s, and instances that follow", cfg.Rate),
-		Description: "Latency, calls a second and the number of instances over the experiment's time; lines are moments at which another number of instances was asked for.",
-		Width:       760, Height: 460,
+		Description: "Latency, calls a second, the parts of mean latency and the number of instances over the experiment's time; lines are moments at which another number of instances was asked for.",
+		Width:       760, Height: 560,
 		X:     chart.Axis{Min: 0, Max: last, Format: seconds},
 		Marks: marks,
 		Panels: []chart.Panel{
@@ -130,6 +172,9 @@ func rampReport(cfg ExperimentConfig, all []moment) report {
 				{Name: "p50", X: x, Y: p50, Color: 1}, {Name: "p99", X: x, Y: p99, Color: 2}}},
 			{Title: "calls a second", Series: []chart.Series{
 				{Name: "offered", Kind: chart.Step, X: x, Y: offered, Color: 4}, {Name: "answered", X: x, Y: answered, Color: 1}, {Name: "failed", X: x, Y: failed, Color: 2}}},
+			{Title: "mean latency by part", Y: chart.Axis{Format: chart.Millis}, Series: []chart.Series{
+				{Name: "own", Kind: chart.Area, X: at, Y: own, Color: 1}, {Name: "queue", Kind: chart.Area, X: at, Y: before, Color: 7},
+				{Name: "on the way", Kind: chart.Area, X: at, Y: way, Color: 6}}},
 			{Title: "instances", Weight: 0.7, Y: chart.Axis{Whole: true}, Series: []chart.Series{{Kind: chart.Step, X: x, Y: instances, Color: 3}}},
 		},
 	}
@@ -142,5 +187,5 @@ func rampReport(cfg ExperimentConfig, all []moment) report {
 			{Y: chart.Axis{Label: "p99", Format: chart.Millis}, Series: []chart.Series{{Kind: chart.Dots, X: each, Y: p99, Color: 2}}},
 		},
 	}
-	return report{figures: []chart.Figure{time, dots}}
+	return report{figures: []chart.Figure{figure, dots}}
 }

@@ -38,7 +38,7 @@ var rules = []rule{
 		"the control plane is put together here, and is never on the request path"},
 
 	{"ctl", []string{"demo", "supervise"}, "the command line speaks to meshd and sidecars over their interfaces"},
-	{"demo", []string{"ctl/api", "ctl/runner", "ctl/show", "dashboard/chart", "internal/loadgen", "supervise"}, "the demo is made of what a user has"},
+	{"demo", []string{"ctl/api", "ctl/runner", "ctl/show", "dashboard/chart", "internal/loadgen", "scale", "supervise"}, "the demo is made of what a user has"},
 
 	{"sidecar", []string{"xds/client", "xds/resource", "breaker", "tracing"}, "the data plane has no policy of its own and carries no control plane"},
 	{"sidecar/balancer", []string{"sidecar/endpoint", "breaker", "xds/resource"}, "a Picker chooses; it never dials"},
