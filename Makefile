@@ -24,8 +24,17 @@ build: ## static binaries in bin/: sidecar, meshd, meshctl
 test: build setup ## all tests, after installing what they need
 	go test -timeout $(TIMEOUT) ./...
 
-race: build setup ## all tests under the race detector
-	CGO_ENABLED=1 go test -race -timeout 20m ./...
+race: build setup ## all tests, and the programs that they start, under the race detector
+	CGO_ENABLED=1 go build -race -o $(BIN)/race/ $(addprefix ./cmd/,$(CMDS))
+	@# Children report into files: what one has found must not be lost with its output.
+	@reports=$$(mktemp -d) && chmod 777 $$reports || exit 1; \
+	MESHD_BIN=$(CURDIR)/$(BIN)/race GORACE="atexit_sleep_ms=0 log_path=$$reports/race" CGO_ENABLED=1 \
+		go test -race -count=1 -timeout 20m ./...; \
+	status=$$?; \
+	for report in $$reports/*; do \
+		[ ! -f "$$report" ] || { cat "$$report"; status=1; }; \
+	done; \
+	rm -r $$reports; exit $$status
 
 fuzz: ## every fuzz target for FUZZTIME (20000x inputs; or 1m, say) each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

@@ -54,7 +54,7 @@ func setup(t *testing.T) Setup {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
 	return Setup{
-		Self: os.Args[0], SelfEnv: []string{serviceEnv + "=1", "GORACE=atexit_sleep_ms=0"},
+		Self: os.Args[0], SelfEnv: append(ctltest.Env(""), serviceEnv+"=1"),
 		Sidecar: os.Args[0], SidecarEnv: ctltest.Env("sidecar"),
 		Meshd: os.Args[0], MeshdEnv: ctltest.Env("meshd"),
 		XDSAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", Kill: make(chan struct{}),

@@ -90,7 +90,9 @@ func flagValue(name string) string {
 
 // env makes the test binary the program role, without the race detector's
 // pause at its end.
-func env(role string) []string { return []string{roleEnv + "=" + role, "GORACE=atexit_sleep_ms=0"} }
+func env(role string) []string {
+	return []string{roleEnv + "=" + role, "GORACE=atexit_sleep_ms=0 " + os.Getenv("GORACE")}
+}
 
 func program(t *testing.T, role string) Spec {
 	t.Helper()

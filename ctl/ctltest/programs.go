@@ -18,7 +18,7 @@ const roleEnv = "CTLTEST_ROLE"
 // Env makes the test binary the program role, without the race detector's
 // pause at its end.
 func Env(role string) []string {
-	return []string{roleEnv + "=" + role, "GORACE=atexit_sleep_ms=0"}
+	return []string{roleEnv + "=" + role, "GORACE=atexit_sleep_ms=0 " + os.Getenv("GORACE")}
 }
 
 // Main is for TestMain: it does not return if the process is one of the

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/meshd/meshd/internal/testkit/netns"
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,18 +57,14 @@ func TestGuides(t *testing.T) {
 
 func run(t *testing.T, commands string) {
 	t.Helper()
-	bin, err := filepath.Abs(root + "/bin")
+	repository, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"meshd", "meshctl", "sidecar"} {
-		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
-			t.Fatalf("%v: run `make build` first", err)
-		}
-	}
+	bin := filepath.Dir(process.Binary(t, "meshctl"))
 	// `make build` has been run by `make test`; running it here again would
 	// replace programs that other tests have started. -n checks that it exists.
-	script := "set -euo pipefail\nmake() { command make -n -C " + filepath.Dir(bin) + " \"$@\" >/dev/null; }\n" + commands
+	script := "set -euo pipefail\nmake() { command make -n -C " + repository + " \"$@\" >/dev/null; }\n" + commands
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	home := t.TempDir()

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 type accessLine struct {
@@ -54,7 +56,7 @@ func TestAccessLog(t *testing.T) {
 	for _, path := range []string{"/", "/bad", "/"} {
 		other.callPath(t, "checkout:8080", path)
 	}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		for path, want := range map[string]int{out: 1, in: 4, bad: 1} {
 			if lines, err := accessLines(path); err != nil || len(lines) != want {
 				return fmt.Errorf("%s has %v, %v, want %d lines", path, lines, err, want)
@@ -99,7 +101,7 @@ func TestLogRecords(t *testing.T) {
 		Severity, Event, Body, Trace, Span string
 		Attributes                         map[string]any
 	}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		for line := range strings.Lines(web.Out.String()) {
 			if strings.HasPrefix(line, `{"time":`) {
 				return json.Unmarshal([]byte(line), &record)
@@ -145,7 +147,7 @@ func TestLogLevel(t *testing.T) {
 			}
 		}
 	}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if out := web.Out.String(); !strings.Contains(out, "the log level has been changed") || !strings.Contains(out, "from=info to=debug") {
 			return fmt.Errorf("the sidecar's log does not say so: %s", out)
 		}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // Redirected connections, with the sidecar told by its user and by its mark:
@@ -86,7 +88,7 @@ func toTheMesh(t *testing.T, front, c0, c1 *pod) {
 	// Each call went once through each sidecar, which counts it when its answer
 	// has gone out.
 	const label = `meshd_service="default/checkout:8080"`
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		n := front.sidecar.counted(t, "http_client_request_duration_seconds_count", label)
 		served := 0
 		for _, p := range []*pod{c0, c1} {
@@ -195,7 +197,7 @@ func inbound(t *testing.T, w *world, p *pod) {
 			t.Errorf("by %s: the application got %d calls", addr, n)
 		}
 		// A call is counted when its answer has gone out.
-		await(t, patience, func() error {
+		process.Await(t, patience, func() error {
 			if n := p.sidecar.counted(t, "http_server_request_duration_seconds_count", label) - before; n != 1 {
 				return fmt.Errorf("by %s: the sidecar counts %d calls", addr, n)
 			}
@@ -305,7 +307,7 @@ func TestDeny(t *testing.T) {
 				}
 			}
 			// The sidecar's own telemetry is not what it denies.
-			await(t, patience, func() error { return w.mesh.reported("checkout", 0) })
+			process.Await(t, patience, func() error { return w.mesh.reported("checkout", 0) })
 		})
 	}
 }

@@ -40,9 +40,9 @@ func newMesh(t *testing.T, ns *netns.NS, host, objects string) *mesh {
 		xds:  net.JoinHostPort(host, strconv.Itoa(ports[0])),
 		http: net.JoinHostPort(host, strconv.Itoa(ports[1])),
 	}
-	m.meshd = start(t, program{name: "meshd", ns: ns, path: binary(t, "meshd"), args: []string{
+	m.meshd = start(t, program{name: "meshd", ns: ns, path: process.Binary(t, "meshd"), args: []string{
 		"--xds-addr", m.xds, "--http-addr", m.http, "--data-dir", t.TempDir()}})
-	await(t, patience, func() error { _, err := fetch(m.client, "http://"+m.http+"/readyz"); return err })
+	process.Await(t, patience, func() error { _, err := fetch(m.client, "http://"+m.http+"/readyz"); return err })
 	if objects != "" {
 		m.apply(objects)
 	}
@@ -65,7 +65,7 @@ func (m *mesh) apply(objects string) {
 // awaitReady waits until meshd gives these instances to callers.
 func (m *mesh) awaitReady(ids ...string) {
 	m.t.Helper()
-	await(m.t, patience, func() error {
+	process.Await(m.t, patience, func() error {
 		var s api.Status
 		if err := fetchJSON(m.client, "http://"+m.http+"/api/v1/status", &s); err != nil {
 			return err
@@ -124,9 +124,9 @@ func (m *mesh) sidecar(s spec) *sidecar {
 	}
 	out.Process = start(m.t, program{
 		name: "sidecar " + s.instance, ns: s.ns, uid: s.uid, env: s.env,
-		path: binary(m.t, "sidecar"), args: append(args, s.flags...),
+		path: process.Binary(m.t, "sidecar"), args: append(args, s.flags...),
 	})
-	await(m.t, patience, func() error { _, err := out.get("/ready"); return err })
+	process.Await(m.t, patience, func() error { _, err := out.get("/ready"); return err })
 	return out
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // metrics is what meshd has heard of a service, and over how many seconds.
@@ -76,7 +77,7 @@ func TestMetrics(t *testing.T) {
 			t.Fatalf("call %d: %s", i, res.Status)
 		}
 	}
-	await(t, 3*time.Second, func() error {
+	process.Await(t, 3*time.Second, func() error {
 		s, window, err := m.metrics("checkout")
 		if err != nil {
 			return err

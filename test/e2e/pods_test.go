@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/internal/testkit/netns"
+	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/sidecar/redirect"
 )
 
@@ -145,7 +146,7 @@ func (p *pod) redirect(verb string) {
 	default:
 		args = append(args, "--proxy-uid", "-1")
 	}
-	output(p.w.t, program{name: "sidecar", ns: p.NS, path: binary(p.w.t, "sidecar"), args: args})
+	output(p.w.t, program{name: "sidecar", ns: p.NS, path: process.Binary(p.w.t, "sidecar"), args: args})
 }
 
 // app is a client of the pod's application, to which checkout has the given address.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/internal/testkit/netns"
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // A town is a mesh on loopback: checkout behind its sidecar, and a sidecar for
@@ -125,7 +126,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	const label = `meshd_service="default/checkout:8080"`
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if n := town.front.counted(t, "http_client_request_duration_seconds_count", label); n != 20 {
 			return fmt.Errorf("%d of 20 calls are counted for the one service", n)
 		}

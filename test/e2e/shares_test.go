@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 const sharedPolicy = `
@@ -77,7 +79,7 @@ func TestSharedRate(t *testing.T) {
 	}
 	check := func(what string, least, most [2]float64) {
 		t.Helper()
-		await(t, patience, func() error {
+		process.Await(t, patience, func() error {
 			r := rates()
 			for i := range r {
 				if r[i] < least[i] || r[i] > most[i] {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // splits are the routes of the service checkout.
@@ -82,9 +84,9 @@ func TestSplits(t *testing.T) {
 			return nil
 		}
 	}
-	await(t, patience, answered("checkout"))
+	process.Await(t, patience, answered("checkout"))
 	m.apply(splits)
-	await(t, patience, answered("404 Not Found"))
+	process.Await(t, patience, answered("404 Not Found"))
 	for _, c := range []struct{ method, target, header, want string }{
 		{"GET", "/v2", "", "canary"}, {"GET", "/v2/x", "", "canary"}, {"GET", "/v2?x", "", "canary"}, {"GET", "/v22", "", "404 Not Found"},
 		{"GET", "/x", "always", "canary"}, {"GET", "/x", "never", "404 Not Found"},
@@ -110,7 +112,7 @@ func TestSplits(t *testing.T) {
 			t.Errorf("a mirrored call is answered with %s", got)
 		}
 	}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if n := mirrored.Load() - before; n != 10 {
 			return fmt.Errorf("%d of 10 calls were mirrored", n)
 		}

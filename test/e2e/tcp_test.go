@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 const (
@@ -139,7 +141,7 @@ func serverFirst(t *testing.T, front *pod, dbs [2]*pod, conns *[2]atomic.Int64) 
 	}
 	// As many bytes and connections on both sides as there were.
 	const sent, received = n * len("select 1\n"), n * (len("hello from db-0\n") + len("select 1\n") + len("bye\n"))
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		for name, want := range map[string]int{
 			"meshd_tcp_connections_total": n, "meshd_tcp_active_connections": 0, "meshd_tcp_connection_duration_seconds_count": n,
 		} {
@@ -260,7 +262,7 @@ func killed(t *testing.T, front *pod, dbs [2]*pod) {
 		t.Errorf("of two connections %d live and %d have ended", alive, gone)
 	}
 	const label = `meshd_service="default/db:5432",meshd_side="client",error_type="connection_terminated"`
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if n := front.sidecar.counted(t, "meshd_tcp_connection_duration_seconds_count", label); n != 1 {
 			return fmt.Errorf("%d connections ended by the server", n)
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // Where nothing is redirected, a listener of its own stands for a service. Its
@@ -67,7 +69,7 @@ func TestTCPListen(t *testing.T) {
 	}
 	// Bytes count while connections live; a third one is beyond the bound.
 	const label = `meshd_service="default/mail:8080"`
-	await(t, patience, func() error { // they are counted once they are written
+	process.Await(t, patience, func() error { // they are counted once they are written
 		if n := front.counted(t, "meshd_tcp_io_bytes_total", label+`,meshd_side="client",network_io_direction="receive"`); n != 2*len("220 ready\r\n") {
 			return fmt.Errorf("%d bytes", n)
 		}
@@ -85,7 +87,7 @@ func TestTCPListen(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	_, _ = first.Close(), second.Close()
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if n := front.counted(t, "meshd_tcp_active_connections", ""); n != 0 {
 			return fmt.Errorf("%d are open", n)
 		}
@@ -104,7 +106,7 @@ func TestTCPListen(t *testing.T) {
 	}
 
 	// Of the first conversation: the connection, its dial, and the server's side.
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		var client, dial, served bool
 		for _, s := range spans.all() {
 			if s.attrs["meshd.service"] != "default/mail:8080" || s.attrs["network.transport"] != "tcp" {
@@ -147,7 +149,7 @@ func TestTCPDrain(t *testing.T) {
 	if err := syscall.Kill(front.PID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if _, err := front.get("/ready"); err == nil {
 			return errors.New("it is ready")
 		}
@@ -158,7 +160,7 @@ func TestTCPDrain(t *testing.T) {
 		t.Errorf("%q", line)
 	}
 	_ = c.Close()
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		if !front.Ended() {
 			return errors.New("it runs")
 		}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // A chain is web, which calls checkout, which calls stock and hands the trace
@@ -108,7 +110,7 @@ func TestTrace(t *testing.T) {
 			}
 			// web: call and attempt; checkout: server, call, two attempts; stock: two servers.
 			const want = 8
-			await(t, patience, func() error {
+			process.Await(t, patience, func() error {
 				if n := len(s.all()); n < want {
 					return fmt.Errorf("%d spans of %d", n, want)
 				}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // TestWatchingVerbs: what meshctl shows of a mesh is what has been done to it.
@@ -28,7 +29,7 @@ func TestWatchingVerbs(t *testing.T) {
 		if into != nil {
 			args = append(args, "-o", "json")
 		}
-		text := output(t, program{name: "meshctl " + args[0], path: binary(t, "meshctl"), args: args})
+		text := output(t, program{name: "meshctl " + args[0], path: process.Binary(t, "meshctl"), args: args})
 		if into != nil {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
 				t.Fatalf("%v: %v\n%s", args, err, text)
@@ -48,7 +49,7 @@ func TestWatchingVerbs(t *testing.T) {
 		Samples []api.Sample
 		Events  []api.Event
 	}
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		meshctl(&edges, "map")
 		meshctl(&view, "latency", "checkout", "--window", "1m")
 		calls := 0.0
@@ -72,7 +73,7 @@ func TestWatchingVerbs(t *testing.T) {
 	}
 
 	var traces []api.TraceSummary
-	await(t, patience, func() error {
+	process.Await(t, patience, func() error {
 		meshctl(&traces, "trace", "--error", "--service", "checkout")
 		if len(traces) == 0 {
 			return errors.New("no trace of the failed call")
@@ -80,7 +81,7 @@ func TestWatchingVerbs(t *testing.T) {
 		return nil
 	})
 	var trace api.Trace
-	await(t, patience, func() error { // both ends' spans are on their way
+	process.Await(t, patience, func() error { // both ends' spans are on their way
 		meshctl(&trace, "trace", traces[0].ID)
 		if servers := strings.Count(fmt.Sprintf("%+v", trace), "Kind:server"); servers == 0 {
 			return fmt.Errorf("%d spans, none of a server", len(trace.Spans))

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/internal/testkit/process"
 )
 
 // A person asks why the last call failed, and is told by the sidecar that made
@@ -24,7 +25,7 @@ func TestWhy(t *testing.T) {
 	}
 	why := func(args ...string) string {
 		t.Helper()
-		return output(t, program{name: "meshctl why", path: binary(t, "meshctl"),
+		return output(t, program{name: "meshctl why", path: process.Binary(t, "meshctl"),
 			args: append([]string{"why", "--meshd", "http://" + m.http}, args...)})
 	}
 	text := why("--last-error", "checkout")

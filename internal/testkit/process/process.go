@@ -21,7 +21,7 @@ type Spec struct {
 	Name string // in messages; the program's own if empty
 	Path string
 	Args []string
-	Env  []string  // all that there is; nil: the test's own
+	Env  []string  // all that there is, beside GORACE; nil: the test's own
 	NS   *netns.NS // nil: where the test itself runs
 	UID  int       // 0: the test's own
 }
@@ -43,7 +43,10 @@ func Start(s Spec) (*Process, error) {
 		s.Name = filepath.Base(s.Path)
 	}
 	p := &Process{Name: s.Name, Done: make(chan struct{}), cmd: exec.Command(s.Path, s.Args...)}
-	p.cmd.Env = s.Env
+	if p.cmd.Env = s.Env; s.Env != nil {
+		// Where a child says that it has a race: `make race` looks there.
+		p.cmd.Env = append([]string{"GORACE=" + os.Getenv("GORACE")}, s.Env...)
+	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.Out, &p.Out
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
