@@ -65,7 +65,11 @@ func ill() api.Status {
 		api.Instance{ID: "checkout-2", Ready: true, Draining: true, Admin: "127.0.0.1:1", Version: "v0.2.0"})
 	s.Services = append(s.Services, api.Service{Name: "cart", Namespace: "shop", Port: 80, Source: "file:mesh.yaml:3"},
 		api.Service{Name: "db", Namespace: "default", Port: 5432, Source: "api", Instances: []api.Instance{{ID: "db-0", Address: "10.0.0.1:5432"}}})
-	s.Clients = append(s.Clients, api.XDSClient{ID: "checkout.default/checkout-1", Nacked: 1, LastNack: "Cluster default/x:80:\n lb_policy RANDOM"})
+	s.Clients = append(s.Clients,
+		api.XDSClient{ID: "checkout.default/checkout-1", Nacked: 1, LastNack: "Cluster default/x:80:\n lb_policy RANDOM",
+			Has: []api.Has{{Type: "Cluster", Resources: 2, Rejected: "Cluster default/x:80:\n lb_policy RANDOM"}}},
+		// It has got a newer version since.
+		api.XDSClient{ID: "envoy", Nacked: 1, LastNack: "Cluster default/x:80", Has: []api.Has{{Type: "Cluster", Resources: 3}}})
 	return s
 }
 

@@ -48,12 +48,14 @@ func (c *checkup) versions(own string, status api.Status) {
 // work tree does not.
 func released(v string) bool { return v != "" && v != "dev" && v != "(devel)" }
 
-// nacks are configurations that a client has refused.
+// nacks are configurations that a client refuses.
 func (c *checkup) nacks(clients []api.XDSClient) {
 	for _, x := range clients {
-		if x.Nacked > 0 && x.LastNack != "" {
-			c.add(problem, x.ID, "it keeps what it had: correct the object that this comes from (meshctl get …), or upgrade the client",
-				"has refused %s of its configuration since it is connected, the last one for: %s", plural(x.Nacked, "piece"), strings.Join(strings.Fields(x.LastNack), " "))
+		for _, h := range x.Has {
+			if h.Rejected != "" {
+				c.add(problem, x.ID, "it keeps what it had: correct the object that this comes from (meshctl get …), or upgrade the client",
+					"refuses what it was sent of type %s: %s", h.Type, strings.Join(strings.Fields(h.Rejected), " "))
+			}
 		}
 	}
 }

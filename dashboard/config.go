@@ -11,7 +11,7 @@ import (
 	"github.com/meshd/meshd/telemetry"
 )
 
-// configBody is the view of what each client has and rejected.
+// configBody is the view of what each client has and rejects.
 type configBody struct {
 	Summary string
 	Rows    []clientRow
@@ -19,7 +19,7 @@ type configBody struct {
 
 type clientRow struct {
 	ID, Service, Link, Connected, Has, Acked, Nacked string
-	Why                                              []pair // it rejected, by type
+	Why                                              []pair // it rejects, by type
 	Bad                                              bool
 }
 
@@ -40,7 +40,6 @@ func (d *Dashboard) config(_ *http.Request, s state) (page, error) {
 		row := clientRow{
 			ID: c.ID, Service: id.String(), Connected: ago(now.Sub(c.Connected)),
 			Acked: strconv.FormatUint(c.Acked, 10), Nacked: strconv.FormatUint(c.Nacked, 10),
-			Bad: c.Nacked > 0,
 		}
 		var has []string
 		for _, h := range c.Has {
@@ -54,14 +53,14 @@ func (d *Dashboard) config(_ *http.Request, s state) (page, error) {
 		if known[id] {
 			row.Link = s.link(servicePath(id))
 		}
-		if row.Bad {
+		if row.Bad = len(row.Why) > 0; row.Bad {
 			rejecting++
 		}
 		b.Rows = append(b.Rows, row)
 	}
-	b.Summary = fmt.Sprintf("%s connected; none has rejected anything.", plural(len(clients), "client is", "clients are"))
+	b.Summary = fmt.Sprintf("%s connected; none rejects anything.", plural(len(clients), "client is", "clients are"))
 	if rejecting > 0 {
-		b.Summary = fmt.Sprintf("%s connected, of which %d rejected something: what they had before stays in force there.", plural(len(clients), "client is", "clients are"), rejecting)
+		b.Summary = fmt.Sprintf("%s connected, %d with something rejected: what they had before stays in force there.", plural(len(clients), "client is", "clients are"), rejecting)
 	}
 	return page{Title: "Config", Section: "Config", Timeless: true, Body: b}, nil
 }

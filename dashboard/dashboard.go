@@ -48,7 +48,7 @@ type Client struct {
 type Has struct {
 	Type      string // its short name, Cluster
 	Resources int    // that it had been told of when it last took a response
-	Rejected  string // why it rejected the newest response that it did; empty: none
+	Rejected  string // why it keeps older ones of what it was sent; empty: it does not
 }
 
 // Dashboard is the handler. All its methods may be called from any goroutine.

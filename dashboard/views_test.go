@@ -19,6 +19,7 @@ func TestViews(t *testing.T) {
 		return []Client{
 			{ID: "checkout.default/checkout-0", Service: "checkout", Namespace: "default", Connected: time.Now().Add(-90 * time.Second), Acked: 12, Has: []Has{{"Cluster", 3, ""}, {"ClusterLoadAssignment", 2, ""}}},
 			{ID: "envoy", Service: "edge", Namespace: "default", Acked: 3, Nacked: 1, Has: []Has{{"Listener", 0, "listener <x>: no filters"}}},
+			{ID: "recovered", Service: "edge", Namespace: "default", Acked: 3, Nacked: 1, Has: []Has{{"Listener", 1, ""}}},
 		}
 	}
 	cfg := Config{
@@ -65,7 +66,7 @@ func TestViews(t *testing.T) {
 			}, nil},
 			{"/traces/" + slowTrace + "?span=c0", 200, []string{"What was decided", "<dt>meshd.balancer</dt><dd>peak_ewma</dd>", "<dt>20 ms retry</dt><dd>meshd.retry.reason 503</dd>", `aria-current="true"`}, []string{"Choose a span"}},
 			{"/traces/0123", 404, []string{"No trace &#34;0123&#34; is kept here"}, nil},
-			{"/config", 200, []string{"2 clients are connected, of which 1 rejected something", "<p>Listener: listener &lt;x&gt;: no filters</p>", "1 min 30 s", "Cluster 3, ClusterLoadAssignment 2",
+			{"/config", 200, []string{"3 clients are connected, 1 with something rejected", "<p>Listener: listener &lt;x&gt;: no filters</p>", "1 min 30 s", "Cluster 3, ClusterLoadAssignment 2",
 				`<a href="/services/default/checkout?window=5m">default/checkout</a>`}, nil},
 		} {
 			w := get(d, tc.path)

@@ -29,6 +29,14 @@ type XDSClient struct {
 	Acked            int     `json:"acked"`
 	Nacked           int     `json:"nacked"`
 	LastNack         string  `json:"lastNack"`
+	Has              []Has   `json:"has,omitempty"`
+}
+
+// Has is what a client has of one type of resource.
+type Has struct {
+	Type      string `json:"type"`
+	Resources int    `json:"resources"`
+	Rejected  string `json:"rejected,omitempty"` // why it keeps older ones of what it was sent
 }
 
 // A Service is one port of one service, with its instances.

@@ -4,8 +4,10 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -21,6 +23,7 @@ type meshd struct {
 	t     *testing.T
 	addr  string
 	cache *cache.Cache
+	srv   *server.Server
 	joins chan resource.Instance
 	gone  chan string
 	res   map[cache.Key]*anypb.Any
@@ -39,6 +42,7 @@ func startMeshd(t *testing.T) *meshd {
 			Gone:   func() { m.gone <- i.ID },
 		}, nil
 	}}})
+	m.srv = srv
 	g := grpc.NewServer(server.Options()...)
 	srv.Register(g)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -137,5 +141,57 @@ func TestAgainstMeshd(t *testing.T) {
 		if id := next(t, m.gone); id != "c-0" {
 			t.Errorf("%q left", id)
 		}
+	})
+}
+
+// What a client refuses, meshd says, until the client has a newer version of it.
+func TestRefusalIsOver(t *testing.T) {
+	both(t, func(t *testing.T, p Protocol) {
+		m := startMeshd(t)
+		rejects := func(want string) {
+			t.Helper()
+			timeout := time.After(10 * time.Second)
+			for {
+				var why string
+				for _, c := range m.srv.Clients() {
+					for _, h := range c.Has {
+						why += h.Rejected
+					}
+				}
+				if want == "" && why == "" || want != "" && strings.Contains(why, want) {
+					return
+				}
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-timeout:
+					t.Fatalf("rejects %q, want %q", why, want)
+				}
+			}
+		}
+		for _, s := range []string{"s", "s2"} {
+			m.set(resource.EndpointsType, s, someEndpoints(s, 1))
+			m.set(resource.ClusterType, s, aCluster(s, ""))
+		}
+		m.set(resource.RouteType, "s", aRoute("s", "s", "s2"))
+		m.set(resource.ListenerType, "a", aListener("a", nil, "s"))
+		r := start(t, Config{Addr: m.addr, Protocol: p, Instance: resource.Instance{Service: "c", Client: "c-0"}})
+		r.expect("connected true")
+		r.Watch("a")
+		for next(t, r.events) != "route a s,s2" {
+		}
+		rejects("")
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 7, 7))
+		rejects(`endpoints of "s"`)
+		m.set(resource.EndpointsType, "s2", someEndpoints("s2", 1, 2)) // good, and no answer to the refusal
+		r.expect("endpoints s2 2")
+		m.set(resource.EndpointsType, "s2", someEndpoints("s2", 8, 8))
+		rejects(`endpoints of "s2"`)
+		m.set(resource.EndpointsType, "s2", someEndpoints("s2", 1))
+		r.expect("endpoints s2 1")
+		rejects(`endpoints of "s"`)
+		m.set(resource.EndpointsType, "s", someEndpoints("s", 7))
+		r.expect("endpoints s 1")
+		rejects("")
+		r.stop()
 	})
 }

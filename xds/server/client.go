@@ -16,7 +16,7 @@ import (
 
 const (
 	maxNameBytes = 512  // of a resource's name
-	maxNackBytes = 1024 // of a NACK's text that is kept
+	maxNackBytes = 4096 // of a NACK's text that is kept: what our client sends at most
 	maxTypes     = 16   // of resources on one stream
 	wildcard     = "*"
 )
@@ -161,8 +161,8 @@ func (c *client) unsubscribe(typ string, names []string) {
 }
 
 // answered counts the client's verdict on a response, with which it has been told
-// of so many resources of the type.
-func (c *client) answered(typ string, nack *rpcstatus.Status, resources int) {
+// of so many resources of the type, and returns why it refused; empty: it did not.
+func (c *client) answered(typ string, nack *rpcstatus.Status, resources int) (why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.IndexFunc(c.shown.Has, func(h Has) bool { return h.Type == typ })
@@ -173,15 +173,26 @@ func (c *client) answered(typ string, nack *rpcstatus.Status, resources int) {
 	if nack == nil {
 		c.shown.Acked++
 		c.shown.Has[i].Resources = resources
-		return
+		return ""
 	}
-	text := nack.GetMessage()
-	if len(text) > maxNackBytes {
-		text = text[:maxNackBytes]
+	why = nack.GetMessage()
+	if len(why) > maxNackBytes {
+		why = why[:maxNackBytes]
 	}
+	why = cmp.Or(why, "no reason given")
 	c.shown.Nacked++
-	c.shown.LastNack = text
-	c.shown.Has[i].Rejected = cmp.Or(text, "no reason given")
-	c.s.cfg.Logger.Warn("client rejected configuration", "client", c.shown.ID, "type", typ, "error", text,
+	c.shown.LastNack = why
+	c.s.cfg.Logger.Warn("client rejected configuration", "client", c.shown.ID, "type", typ, "error", why,
 		"next", "meshctl status shows the client and the error; change the object that it names")
+	return why
+}
+
+// rejects shows why the client refuses what it has been sent of a type, or that
+// it does not.
+func (c *client) rejects(typ, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.IndexFunc(c.shown.Has, func(h Has) bool { return h.Type == typ }); i >= 0 {
+		c.shown.Has[i].Rejected = why
+	}
 }

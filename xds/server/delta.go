@@ -32,8 +32,9 @@ type deltaType struct {
 	// told is the version of each resource that the client was sent, or said
 	// that it had; "" when it was told that there is none. A version that it
 	// rejected is in here too, and so is sent again only when it changes.
-	told    map[string]string
-	sent    uint64 // nonce of the last response
+	told map[string]string
+	*verdicts
+	last    uint64 // nonce of the last response
 	heard   uint64 // nonce of the last one that was accepted or rejected
 	answer  bool   // a response is due even if nothing changed
 	compare bool   // told came from the client: the next changes are all that there is
@@ -50,15 +51,17 @@ func (p *delta) request(req *discovery.DeltaDiscoveryRequest) error {
 			return status.Errorf(codes.InvalidArgument, "type_url %q: one of at most %d types is accepted", typ, maxTypes)
 		}
 		t = &deltaType{names: map[string]struct{}{}, told: map[string]string{}}
+		t.verdicts = newVerdicts(func(name string) bool { return t.told[name] != "" })
 		p.types[typ] = t
 	}
-	if n, err := strconv.ParseUint(req.GetResponseNonce(), 10, 64); err == nil && t.heard < n && n <= t.sent {
+	if n, err := strconv.ParseUint(req.GetResponseNonce(), 10, 64); err == nil && t.heard < n && n <= t.last {
 		t.heard = n
-		p.answered(typ, req.GetErrorDetail(), t.resources())
+		t.hear(n, p.answered(typ, req.GetErrorDetail(), t.resources()))
 	}
 	if err := p.names(typ, t, req, first); err != nil {
 		return err
 	}
+	p.rejects(typ, t.why())
 	return p.push()
 }
 
@@ -212,13 +215,15 @@ func (p *delta) respond(typ string, t *deltaType, changed []*cache.Resource, rem
 	for len(changed) > 0 || len(removed) > 0 || t.answer {
 		resp := &discovery.DeltaDiscoveryResponse{TypeUrl: typ, RemovedResources: removed}
 		removed, t.answer = nil, false
+		p.nonce++
+		t.last = p.nonce
+		t.tell(p.nonce)
 		for size := 0; len(changed) > 0 && size < maxResponse; changed = changed[1:] {
 			r := changed[0]
 			resp.Resources = append(resp.Resources, &discovery.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
 			size += len(r.Body.GetValue())
+			t.tell(p.nonce, r.Name)
 		}
-		p.nonce++
-		t.sent = p.nonce
 		resp.Nonce = strconv.FormatUint(p.nonce, 10)
 		if err := p.send(resp); err != nil {
 			return err

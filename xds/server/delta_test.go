@@ -99,8 +99,13 @@ func TestDeltaNack(t *testing.T) {
 	deltaFence(t, p)
 	w[cds+" a"] = "good"
 	f.cache.Set(w.view())
-	expectDelta(t, p, "CDS a=good")
+	r = expectDelta(t, p, "CDS a=good")
 	if c := f.srv.Clients(); len(c) != 1 || c[0].Nacked != 1 || c[0].Acked != 1 || c[0].LastNack != "no" || !slices.Equal(c[0].Has, []Has{{cds, 2, "no"}}) {
+		t.Errorf("clients %+v", c)
+	}
+	p.send(&discovery.DeltaDiscoveryRequest{TypeUrl: cds, ResponseNonce: r.Nonce})
+	deltaFence(t, p)
+	if c := f.srv.Clients(); c[0].Nacked != 1 || c[0].Acked != 2 || !slices.Equal(c[0].Has, []Has{{cds, 2, ""}}) {
 		t.Errorf("clients %+v", c)
 	}
 }

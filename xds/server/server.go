@@ -117,7 +117,7 @@ type Client struct {
 type Has struct {
 	Type      string // type_url
 	Resources int    // that it had been told of when it last accepted a response
-	Rejected  string // why it rejected the newest response that it did; empty: none
+	Rejected  string // why it keeps older ones of what it was sent, the newest reason; empty: it does not
 }
 
 // Clients lists the open streams that have said who they are, by ID.

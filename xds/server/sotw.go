@@ -32,8 +32,9 @@ type sotwType struct {
 	// told is what the client was sent last: nil for a name that there was
 	// nothing for. A version that it rejected is in here too, and so is sent
 	// again only when it changes.
-	told    map[string]*cache.Resource
-	nonce   string // of the last response
+	told map[string]*cache.Resource
+	*verdicts
+	nonce   uint64 // of the last response
 	pending bool   // the last response has been neither accepted nor rejected
 	answer  bool   // a response is due even if nothing changed
 }
@@ -48,20 +49,22 @@ func (p *sotw) request(req *discovery.DiscoveryRequest) error {
 			return status.Errorf(codes.InvalidArgument, "type_url %q: one of at most %d types is accepted", typ, maxTypes)
 		}
 		t = &sotwType{names: map[string]struct{}{}, told: map[string]*cache.Resource{}, answer: true}
+		t.verdicts = newVerdicts(func(name string) bool { return t.told[name] != nil })
 		p.types[typ] = t
 	}
-	if n := req.GetResponseNonce(); n != "" && t.nonce != "" {
-		if n != t.nonce {
+	if n := req.GetResponseNonce(); n != "" && t.nonce != 0 {
+		if n != strconv.FormatUint(t.nonce, 10) {
 			return nil // it crossed a response that the client will answer next
 		}
 		if t.pending {
 			t.pending = false
-			p.answered(typ, req.GetErrorDetail(), t.resources())
+			t.hear(t.nonce, p.answered(typ, req.GetErrorDetail(), t.resources()))
 		}
 	}
 	if err := p.names(typ, t, req.GetResourceNames()); err != nil {
 		return err
 	}
+	p.rejects(typ, t.why())
 	return p.push()
 }
 
@@ -191,13 +194,13 @@ func (p *sotw) respond(typ string, t *sotwType, changed []string) error {
 		return nil // what went cannot be said; it was sent empty before
 	}
 	p.nonce++
-	t.nonce = strconv.FormatUint(p.nonce, 10)
-	t.pending, t.answer = true, false
+	t.nonce, t.pending, t.answer = p.nonce, true, false
+	t.tell(t.nonce, names...)
 	return p.send(&discovery.DiscoveryResponse{
 		VersionInfo: t.version(),
 		TypeUrl:     typ,
 		Resources:   resources,
-		Nonce:       t.nonce,
+		Nonce:       strconv.FormatUint(t.nonce, 10),
 	})
 }
 

@@ -98,8 +98,14 @@ func TestSotWNack(t *testing.T) {
 	}
 	w[cds+" a"] = "good"
 	f.cache.Set(w.view())
-	if got := sotwText(p.next()); got != "CDS good" {
+	newer := p.next()
+	if got := sotwText(newer); got != "CDS good" {
 		t.Errorf("got %q", got)
+	}
+	p.send(&discovery.DiscoveryRequest{TypeUrl: cds, ResourceNames: []string{"a"}, ResponseNonce: newer.Nonce})
+	sotwFence(t, p)
+	if c := f.srv.Clients(); c[0].Nacked != 1 || c[0].Acked != 1 || !slices.Equal(c[0].Has, []Has{{cds, 1, ""}}) {
+		t.Errorf("clients %+v", c)
 	}
 	// An old nonce is no answer, and no subscription.
 	p.send(&discovery.DiscoveryRequest{TypeUrl: cds, ResourceNames: []string{"b"}, ResponseNonce: r.Nonce})
