@@ -104,18 +104,18 @@ func appendAttributes(b []byte, field, dropped byte, all []attribute.KeyValue, m
 	return b
 }
 
-// appendAttribute appends a common.v1.KeyValue.
+// appendAttribute appends a common.v1.KeyValue. Its key, a constant of ours for
+// all but a resource's, is taken to be UTF-8.
 func appendAttribute(b []byte, field byte, a *attribute.KeyValue, valueLength int) []byte {
-	b, at := begin(b, field)
-	b = appendText(b, 1, string(a.Key))
+	b, at := beginShort(b, field)
+	b = appendValid(b, 1, string(a.Key))
 	b = appendValue(b, 2, a.Value, valueLength)
-	end(b, at)
-	return b
+	return endShort(b, at)
 }
 
 // appendValue appends a common.v1.AnyValue.
 func appendValue(b []byte, field byte, v attribute.Value, most int) []byte {
-	b, at := begin(b, field)
+	b, at := beginShort(b, field)
 	switch v.Type() {
 	case attribute.BOOL:
 		b = appendInt(b, 2, protowire.EncodeBool(v.AsBool()))
@@ -135,8 +135,7 @@ func appendValue(b []byte, field byte, v attribute.Value, most int) []byte {
 	default: // of which we make none
 		b = appendText(b, 1, cut(v.String(), most))
 	}
-	end(b, at)
-	return b
+	return endShort(b, at)
 }
 
 // begin begins a message whose length is not known yet; end fills it in. It
@@ -148,6 +147,25 @@ func begin(b []byte, field byte) (out []byte, at int) {
 func end(b []byte, at int) {
 	n := len(b) - at
 	b[at-3], b[at-2], b[at-1] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)&0x7f
+}
+
+// beginShort and endShort do the same for a message that is likely to be
+// shorter than 128 bytes: its length then takes one, and else it is moved.
+func beginShort(b []byte, field byte) (out []byte, at int) {
+	return append(b, field<<3|wireBytes, 0), len(b) + 2
+}
+
+func endShort(b []byte, at int) []byte {
+	n := len(b) - at
+	if n < 1<<7 {
+		b[at-1] = byte(n)
+		return b
+	}
+	more := protowire.SizeVarint(uint64(n)) - 1
+	b = append(b, make([]byte, more)...)
+	copy(b[at+more:], b[at:])
+	binary.PutUvarint(b[at-1:], uint64(n))
+	return b
 }
 
 // The wire types of protobuf. Fields below 16 have a tag of one byte.
@@ -164,6 +182,10 @@ func appendText(b []byte, field byte, s string) []byte {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
+	return appendValid(b, field, s)
+}
+
+func appendValid(b []byte, field byte, s string) []byte {
 	if n := len(s); n < 1<<7 {
 		b = append(b, field<<3|wireBytes, byte(n))
 	} else {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/resource"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -67,6 +68,19 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+// Lengths take one byte where they can, and more from 128 and 16384 on.
+func TestEncodeLengths(t *testing.T) {
+	for _, around := range []int{128, 16384} {
+		for n := around - 16; n < around+2; n++ {
+			want := strings.Repeat("v", n)
+			spans := decode(t, appendSpan(nil, spanOf(attribute.String("k", want), attribute.StringSlice("l", []string{want})), &generous))
+			if a := spans[0].Attributes; a[0].Value.GetStringValue() != want || a[1].Value.GetArrayValue().Values[0].GetStringValue() != want {
+				t.Errorf("a text of %d bytes came out otherwise", n)
+			}
+		}
+	}
+}
+
 func BenchmarkEncode(b *testing.B) {
 	s := spanOf(attribute.String("http.request.method", "GET"), attribute.Int("http.response.status_code", 200),
 		attribute.String("url.full", "http://checkout.default:8080/items"), attribute.String("server.address", "checkout.default"),
@@ -121,5 +135,13 @@ func TestThinner(t *testing.T) {
 	}
 	if !many.pass([16]byte{15: 1}, now+40e9) {
 		t.Error("when there is little again, not all goes")
+	}
+}
+
+// A resource has keys that users write; what is no UTF-8 would make every batch unreadable.
+func TestResourceKeys(t *testing.T) {
+	got := protoResource(resource.NewSchemaless(attribute.String("team\xff", "a\xffb")))
+	if len(got.Attributes) != 1 || got.Attributes[0].Key != "team\uFFFD" || got.Attributes[0].Value.GetStringValue() != "a\uFFFDb" {
+		t.Errorf("%v", got)
 	}
 }

@@ -3,8 +3,10 @@ package tracing
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -80,6 +82,7 @@ func protoResource(res *resource.Resource) *resourcepb.Resource {
 	var b []byte
 	for it := res.Iter(); it.Next(); {
 		kv := it.Attribute()
+		kv.Key = attribute.Key(strings.ToValidUTF8(string(kv.Key), "\uFFFD")) // of OTEL_RESOURCE_ATTRIBUTES, say
 		b = appendAttribute(b, 1, &kv, unlimited)
 	}
 	out := &resourcepb.Resource{}
