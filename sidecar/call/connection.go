@@ -84,12 +84,8 @@ func (c *Call) EndConnection(now int64, errType stats.ErrorType, sent, received 
 }
 
 func (r *record) endConnection(c *Call, now int64, e stats.ErrorType, sent, received int64) {
-	r.attemptSpans(c)
-	kind := tracing.KindClient
-	attrs := append(r.common(c), tracing.MeshSent.Int64(sent), tracing.MeshReceived.Int64(received))
-	if c.Route.Server {
-		kind = tracing.KindServer
-	}
+	kind, attrs := r.attempted(c)
+	attrs = append(attrs, tracing.MeshSent.Int64(sent), tracing.MeshReceived.Int64(received))
 	if r.peer != "" {
 		attrs = append(attrs, tracing.ClientAddress.String(r.peer))
 	}

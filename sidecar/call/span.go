@@ -68,21 +68,24 @@ func (r *record) attempt(c *Call) {
 	c.Context = c.attempt.context
 }
 
-// attemptSpans emits the spans of the attempts, when the call has ended.
-func (r *record) attemptSpans(c *Call) {
+// attempted emits the spans of the attempts, when the call has ended, and begins
+// the call's own: its kind, and the attributes that all of them have.
+func (r *record) attempted(c *Call) (tracing.Kind, []attribute.KeyValue) {
+	common := r.common(c)
 	if c.Route.Server {
-		return
+		return tracing.KindServer, common // which says it all
 	}
 	for n := range c.attempts {
-		r.attemptSpan(c, n)
+		r.attemptSpan(c, n, common) // each writes behind them, and is done with it
 	}
+	return tracing.KindClient, common
 }
 
-func (r *record) attemptSpan(c *Call, n int) {
+func (r *record) attemptSpan(c *Call, n int, common []attribute.KeyValue) {
 	t := c.log.try(n)
 	context := r.call
 	context.SpanID = t.span
-	attrs := peerAttributes(r.common(c), t.ep)
+	attrs := peerAttributes(common, t.ep)
 	if t.ep.ID != "" {
 		attrs = append(attrs, tracing.MeshEndpointID.String(t.ep.ID))
 	}
@@ -118,12 +121,7 @@ func retryEvent(at time.Time, reason stats.RetryReason) tracing.Event {
 
 // end emits the spans of the call.
 func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
-	r.attemptSpans(c)
-	kind := tracing.KindClient
-	if c.Route.Server {
-		kind = tracing.KindServer
-	}
-	attrs := r.common(c)
+	kind, attrs := r.attempted(c)
 	if r.version != "" {
 		attrs = append(attrs, tracing.NetworkVersion.String(r.version))
 	}
