@@ -44,7 +44,14 @@ func news(old, now *picture) (out []telemetry.Event) {
 		s := service{in.Namespace, in.Service}
 		was := before[key{s, in.ID}]
 		delete(before, key{s, in.ID})
-		switch had := was != nil && takesCalls(was); {
+		had := was != nil && takesCalls(was)
+		if had && was.PID != in.PID {
+			// Who supervises it was quicker than the grace that a broken stream has:
+			// callers keep the endpoint, and yet a process has ended.
+			event(in, telemetry.EventLeft, in.ID+" has ended; another process takes its place")
+			had = false
+		}
+		switch {
 		case takesCalls(in) && !had:
 			event(in, telemetry.EventJoined, fmt.Sprintf("%s takes calls at %s", in.ID, in.AddrPort()))
 		case !takesCalls(in) && had && in.Draining:

@@ -18,6 +18,7 @@ func TestNews(t *testing.T) {
 		return registry.Instance{Instance: mesh.Instance{ID: id, Namespace: "default", Service: "checkout", Address: netip.MustParseAddr("10.0.0.1"), Port: 80,
 			Ready: ready, Draining: draining, Version: version}}
 	}
+	pid := func(n int, i registry.Instance) registry.Instance { i.PID = n; return i }
 	all := func(ins ...registry.Instance) *picture { return &picture{instances: ins} }
 	wanted := func(n int) *picture { return &picture{scales: map[service]int{{"default", "checkout"}: n}} }
 	for _, tc := range []struct {
@@ -35,6 +36,11 @@ func TestNews(t *testing.T) {
 		{"draining", all(in("a", "v1", true, false)), all(in("a", "v1", true, true)), []string{"instance-left: a takes no new calls: it is draining"}},
 		{"drained", all(in("a", "v1", true, true)), all(), nil},
 		{"gone", all(in("a", "v1", true, false)), all(), []string{"instance-left: a is gone"}},
+		{"killed and restarted", all(pid(7, in("a", "v1", true, false))), all(pid(8, in("a", "v1", true, false))),
+			[]string{"instance-left: a has ended; another process takes its place", "instance-joined: a takes calls at 10.0.0.1:80"}},
+		{"killed and restarting", all(pid(7, in("a", "v1", true, false))), all(pid(8, in("a", "v1", false, false))),
+			[]string{"instance-left: a has ended; another process takes its place"}},
+		{"restarted while not ready", all(pid(7, in("a", "v1", false, false))), all(pid(8, in("a", "v1", false, false))), nil},
 		{"another version", all(in("a", "v1", true, false)), all(in("a", "v1", true, false), in("b", "v2", false, false), in("c", "v2", false, false)),
 			[]string{"deployed: b is the first with a sidecar of version v2; there was v1"}},
 	} {

@@ -134,7 +134,7 @@ const (
 	EventBreakerClosed EventKind = "breaker-closed" // the last one has closed
 	EventEjected       EventKind = "ejected"        // an outlier, by a caller
 	EventRejected      EventKind = "rejected"       // a client refused its configuration
-	EventDeployed      EventKind = "deployed"       // the first instance of another version
+	EventDeployed      EventKind = "deployed"       // the first instance whose sidecar is of another version
 )
 
 // TraceKind is which traces are asked for.
