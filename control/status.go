@@ -16,6 +16,8 @@ type clientStatus struct {
 	ID               string  `json:"id"`
 	Service          string  `json:"service"`
 	Namespace        string  `json:"namespace"`
+	Admin            string  `json:"admin"`
+	Version          string  `json:"version,omitempty"` // of its sidecar
 	ConnectedSeconds float64 `json:"connectedSeconds"`
 	Acked            uint64  `json:"acked"`
 	Nacked           uint64  `json:"nacked"`
@@ -57,7 +59,7 @@ func connected(s *server.Server) []clientStatus {
 	out := []clientStatus{}
 	for _, c := range s.Clients() {
 		st := clientStatus{
-			ID: c.ID, Service: c.Service, Namespace: c.Namespace,
+			ID: c.ID, Service: c.Service, Namespace: c.Namespace, Admin: c.Admin, Version: c.Version,
 			ConnectedSeconds: time.Since(c.Connected).Seconds(),
 			Acked:            c.Acked, Nacked: c.Nacked, LastNack: c.LastNack, Has: []has{},
 		}

@@ -130,6 +130,7 @@ func TestLogLevel(t *testing.T) {
 		{"log-level-instance", "log-level checkout --instance checkout-1 error", "info", "error", "info"},
 		{"log-level-meshd", "log-level meshd warn", "info", "warn", "warn"},
 		{"log-level-sidecar", "log-level --sidecar " + addr + " debug", "debug", "warn", "info"},
+		{"log-level-client", "log-level shop/gate debug", "info", "debug", "info"},
 		{"log-level-bad", "log-level checkout loud", "info", "warn", "info"},
 		{"log-level-whose", "log-level debug", "info", "warn", "info"},
 		{"log-level-unknown", "log-level payment", "info", "warn", "info"},
@@ -141,6 +142,7 @@ func TestLogLevel(t *testing.T) {
 			m := filled(t)
 			m.Level = "info"
 			m.Status.Services[0].Instances[0].Admin, m.Status.Services[0].Instances[1].Admin = addr, other
+			m.Status.Clients = append(m.Status.Clients, api.XDSClient{ID: "gate.shop/gate-0", Service: "gate", Namespace: "shop", Admin: other})
 			code, out, errOut := call(m.URL, "", strings.Fields(tc.args)...)
 			got := fmt.Sprintf("$ meshctl %s\n%s-- stderr\n%s-- exit %d\n", tc.args, out, errOut, code)
 			// Widths follow from the addresses: made those of the longest.

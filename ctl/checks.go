@@ -28,12 +28,19 @@ func (c *checkup) versions(own string, status api.Status) {
 		c.add(note, "meshctl", "use the meshctl that came with meshd", "is %s and meshd %s", own, status.Version)
 	}
 	others := map[string][]string{}
+	add := func(version, id string) {
+		if released(version) && released(status.Version) && version != status.Version {
+			others[version] = append(others[version], id)
+		}
+	}
 	for _, s := range status.Services {
 		for _, i := range s.Instances {
-			if released(i.Version) && released(status.Version) && i.Version != status.Version {
-				others[i.Version] = append(others[i.Version], i.ID)
-			}
+			add(i.Version, i.ID)
 		}
+	}
+	for _, x := range status.Clients {
+		_, id, _ := strings.Cut(x.ID, "/")
+		add(x.Version, id)
 	}
 	for _, v := range sorted(others) {
 		ids := others[v]

@@ -24,12 +24,12 @@ var errNoSidecar = errors.New("no sidecar can be reached: admin ports listen on 
 	"`kubectl port-forward POD 15000` or `ssh -L 15000:127.0.0.1:15000 HOST` and then --sidecar 127.0.0.1:15000, " +
 	"or `kubectl exec POD -- meshctl why ... --sidecar 127.0.0.1:15000`")
 
-// A sidecarAt is a sidecar that meshd knows by an instance of it.
+// A sidecarAt is a sidecar that meshd knows by an instance of it, or by its
+// stream where it only makes calls.
 type sidecarAt struct {
 	addr     string // of its admin port
 	service  string // without the default namespace
 	instance string
-	version  string
 	ready    bool // to take calls, as meshd has it
 }
 
@@ -39,8 +39,14 @@ func sidecarsOf(status api.Status, service string) (out []sidecarAt) {
 	for _, s := range status.Services {
 		for _, i := range s.Instances {
 			if i.Admin != "" && (service == "" || isService(s, service)) {
-				out = append(out, sidecarAt{i.Admin, show.Name(s.Namespace, s.Name), i.ID, i.Version, i.Ready && !i.Draining})
+				out = append(out, sidecarAt{i.Admin, show.Name(s.Namespace, s.Name), i.ID, i.Ready && !i.Draining})
 			}
+		}
+	}
+	for _, x := range status.Clients {
+		if x.Admin != "" && (service == "" || isService(api.Service{Namespace: x.Namespace, Name: x.Service}, service)) {
+			_, instance, _ := strings.Cut(x.ID, "/")
+			out = append(out, sidecarAt{x.Admin, show.Name(x.Namespace, x.Service), instance, true})
 		}
 	}
 	slices.SortStableFunc(out, func(x, y sidecarAt) int { return strings.Compare(x.addr, y.addr) })

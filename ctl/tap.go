@@ -259,8 +259,12 @@ func (t *tapping) find(ctx context.Context, c *api.Client) error {
 // sidecars are those that are to be tapped.
 func (t *tapping) sidecars(status api.Status) ([]sidecarAt, error) {
 	name := t.order.service
-	if !slices.ContainsFunc(status.Services, func(s api.Service) bool { return isService(s, name) }) {
+	served := slices.ContainsFunc(status.Services, func(s api.Service) bool { return isService(s, name) })
+	switch {
+	case !served && len(sidecarsOf(status, name)) == 0:
 		return nil, fmt.Errorf("no service %s: see meshctl status", name)
+	case !served && t.order.view != viewOut:
+		return nil, fmt.Errorf("%s has no instance, and only makes calls: want --view out", name)
 	}
 	if t.order.view == viewCallers {
 		name = "" // any may call it

@@ -62,6 +62,8 @@ func TestTap(t *testing.T) {
 		"tap-callers": {"tap default/checkout:8080 --view callers --limit 1 --error --method POST", "/tap?error=true&max-rps=100&method=POST&service=default%2Fcheckout%3A8080&side=out"},
 		"tap-sidecar": {"tap checkout --view out --limit 1 --sidecar " + addr + " --path /items --status 5xx,UNAVAILABLE --min-latency 100ms --instance i --headers x-user,cookie --max-rps 0.5",
 			"/tap?headers=x-user%2Ccookie&instance=i&max-rps=0.5&min-latency=100ms&path=%2Fitems&side=out&status=5xx%2CUNAVAILABLE"},
+		"tap-client":      {"tap gate --view out --limit 1", "/tap?max-rps=100&side=out"},
+		"tap-client-in":   {"tap gate", ""},
 		"tap-bad-status":  {"tap checkout --status 6xx", "/tap?max-rps=100&service=checkout&side=in&status=6xx"},
 		"tap-over":        {"tap checkout --max-rps 2 --for 300ms", "/tap?max-rps=2&service=checkout&side=in"},
 		"tap-unreachable": {"tap checkout --sidecar " + away, ""},
@@ -75,6 +77,7 @@ func TestTap(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := filled(t)
 			m.Status.Services[0].Instances[0].Admin = addr
+			m.Status.Clients = append(m.Status.Clients, api.XDSClient{ID: "gate.default/gate-0", Service: "gate", Namespace: "default", Admin: addr})
 			asked = nil
 			code, out, errOut := call(m.URL, "", strings.Fields(tc.args)...)
 			got := fmt.Sprintf("$ meshctl %s\n%s", tc.args, out)

@@ -183,6 +183,7 @@ func (p *Proxy) listen() (err error) {
 			return err
 		}
 		p.bound[p.admin.Addr()] = true
+		p.cfg.Admin = p.admin.Addr().String() // as meshd is told: its port may have been 0
 	}
 	for _, l := range p.listeners() {
 		p.bound[l.Addr()] = true

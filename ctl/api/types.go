@@ -25,6 +25,8 @@ type XDSClient struct {
 	ID               string  `json:"id"`
 	Service          string  `json:"service"`
 	Namespace        string  `json:"namespace"`
+	Admin            string  `json:"admin"`             // of its sidecar; empty: none, or another program
+	Version          string  `json:"version,omitempty"` // of its sidecar
 	ConnectedSeconds float64 `json:"connectedSeconds"`
 	Acked            int     `json:"acked"`
 	Nacked           int     `json:"nacked"`

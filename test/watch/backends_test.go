@@ -32,9 +32,8 @@ const (
 // backends are the processes that telemetry is sent to, and where the metrics
 // and logs that the Collector passes on come out.
 type backends struct {
-	client  *http.Client
-	out     *sink
-	targets string // the file that tells Prometheus of sidecars
+	client *http.Client
+	out    *sink
 }
 
 // newBackends starts all three with the files of deploy/telemetry as they are;
@@ -49,17 +48,7 @@ func newBackends(t *testing.T, config string) *backends {
 	out := b.out.serve(t)
 	part(t, "otelcol", []string{"METRICS=" + out, "LOGS=" + out}, "--config", filepath.Join(folder, "collector.yaml"))
 
-	// Prometheus looks for the list of sidecars beside its own file.
-	dir := t.TempDir()
-	text, err := os.ReadFile(filepath.Join(folder, config))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, config), text, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.targets = filepath.Join(dir, "sidecars.json")
-	part(t, "prometheus", nil, "--config.file", filepath.Join(dir, config), "--storage.tsdb.path", filepath.Join(dir, "data"),
+	part(t, "prometheus", nil, "--config.file", filepath.Join(folder, config), "--storage.tsdb.path", t.TempDir(),
 		"--enable-feature=exemplar-storage", "--web.listen-address", "127.0.0.1:9090")
 
 	b.await(t, prometheusURL+"/-/ready")
@@ -121,20 +110,9 @@ func environment(more ...string) []string {
 	}, more...)
 }
 
-// scrape waits until Prometheus has metrics of all of a chain's sidecars. Of
-// edge's meshd does not know.
-func (b *backends) scrape(t *testing.T, c *chain) {
+// scrape waits until Prometheus has metrics of all of a chain's sidecars.
+func (b *backends) scrape(t *testing.T) {
 	t.Helper()
-	list, err := json.Marshal([]any{map[string]any{"targets": []string{c.edge.Admin}, "labels": map[string]string{"instance": "edge-0"}}})
-	if err == nil {
-		err = os.WriteFile(b.targets+".new", list, 0o644)
-	}
-	if err == nil {
-		err = os.Rename(b.targets+".new", b.targets)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	process.Await(t, time.Minute, func() error {
 		got, err := b.query("group by (instance) (meshd_connections)")
 		if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // Prometheus has a trace for each bucket of a latency, and Jaeger has that trace.
 func exemplars(t *testing.T, b *backends, c *chain) {
-	b.scrape(t, c)
+	b.scrape(t)
 	for _, name := range []string{"http_client_request_duration_seconds_bucket", "http_server_request_duration_seconds_bucket"} {
 		query := url.Values{"query": {name + `{meshd_service="default/cart:8080"}`}, "start": {fmt.Sprint(time.Now().Add(-time.Hour).Unix())}}
 		process.Await(t, time.Minute, func() error {
@@ -103,7 +103,7 @@ func documented(t *testing.T, expr string) {
 // dashboards runs each expression of Grafana's dashboards, as Grafana would
 // fill it in, while there are calls; nearly all panels show something.
 func dashboards(t *testing.T, b *backends, c *chain) {
-	b.scrape(t, c)
+	b.scrape(t)
 	files, err := filepath.Glob(folder + "/grafana/*.json")
 	if err != nil || len(files) < 2 {
 		t.Fatalf("dashboards %v: %v", files, err)

@@ -179,4 +179,11 @@ func TestInstanceRoundTrip(t *testing.T) {
 			t.Errorf("client %v: got %+v, %v", n, got, err)
 		}
 	}
+	for _, admin := range []string{"", "127.0.0.1:15000", "[::1]:15000", "pod-0.shop.svc:1"} {
+		i := Instance{Service: "gate", Namespace: "shop", Client: "gate-0", Admin: admin, Version: "v0.1.0"}
+		got, err := DecodeInstance(&corev3.Node{Id: i.NodeID(), Cluster: i.Service, Metadata: i.Metadata()})
+		if want := (Instance{Service: "gate", Namespace: "shop", Admin: admin, Version: "v0.1.0"}); err != nil || got != want {
+			t.Errorf("client at %q: got %+v, %v", admin, got, err)
+		}
+	}
 }

@@ -3,7 +3,10 @@ package resource
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -39,7 +42,12 @@ func (i Instance) Metadata() *structpb.Struct {
 	if i.Namespace != "" {
 		f["namespace"] = structpb.NewStringValue(i.Namespace)
 	}
-	if i.Registers() {
+	if !i.Registers() {
+		f["client"] = object(map[string]*structpb.Value{
+			"admin":   structpb.NewStringValue(i.Admin),
+			"version": structpb.NewStringValue(i.Version),
+		})
+	} else {
 		f["instance"] = object(map[string]*structpb.Value{
 			"id":          structpb.NewStringValue(i.ID),
 			"service":     structpb.NewStringValue(i.Service),
@@ -64,9 +72,9 @@ func object(f map[string]*structpb.Value) *structpb.Value {
 }
 
 // DecodeInstance reads what a client says of itself: its namespace
-// (DefaultNamespace if it names none) and service (node.cluster), and, where
-// Registers is true of the result, the instance to register. A node without
-// our metadata, such as Envoy's or gRPC's, is a client only.
+// (DefaultNamespace if it names none) and service (node.cluster), where its
+// sidecar is to be asked, and, where Registers is true of the result, the instance
+// to register. A node without our metadata, such as Envoy's or gRPC's, is a client only.
 func DecodeInstance(n Node) (Instance, error) {
 	i := Instance{Namespace: DefaultNamespace, Service: n.GetCluster()}
 	v, ok := n.GetMetadata().GetFields()[MetadataKey]
@@ -75,6 +83,10 @@ func DecodeInstance(n Node) (Instance, error) {
 	}
 	d := &dict{fields: v.GetStructValue().GetFields()}
 	d.text("namespace", &i.Namespace)
+	d.object("client", func(d *dict) {
+		d.admin(&i.Admin)
+		d.text("version", &i.Version)
+	})
 	d.object("instance", i.decode)
 	if err := d.done(); err != nil {
 		return Instance{}, fmt.Errorf("node %q: %w", n.GetId(), in("metadata["+MetadataKey+"]", err))
@@ -100,7 +112,7 @@ func (i *Instance) decode(d *dict) {
 	d.text("zone", &i.Zone)
 	d.boolean("ready", &i.Ready)
 	d.boolean("draining", &i.Draining)
-	d.text("admin", &i.Admin)
+	d.admin(&i.Admin)
 	d.integer("pid", &pid, 1<<31-1)
 	d.text("version", &i.Version)
 	if d.err != nil {
@@ -124,4 +136,32 @@ func (i *Instance) decode(d *dict) {
 	}
 	i.ServicePort, i.PID = uint16(servicePort), int(pid)
 	i.Addr = netip.AddrPortFrom(ip.Unmap(), uint16(port))
+}
+
+// maxAdmin is the longest HOST:PORT, a name in DNS having 253 bytes.
+const maxAdmin = 253 + len(":65535")
+
+// admin reads the address of a sidecar's admin port. It comes from a peer, is
+// shown to people and asked by their tools, and so is nothing but an address.
+func (d *dict) admin(to *string) {
+	var s string
+	d.text("admin", &s)
+	if s == "" || d.err != nil {
+		return
+	}
+	host, port, err := net.SplitHostPort(s)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 || len(s) > maxAdmin || !isHost(host) {
+		d.err = in("admin", fmt.Errorf("%.80q is not valid, want HOST:PORT", s))
+		return
+	}
+	*to = s
+}
+
+func isHost(s string) bool {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return ip.Zone() == ""
+	}
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.'
+	})
 }

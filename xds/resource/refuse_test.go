@@ -232,6 +232,7 @@ func TestRefusedInstances(t *testing.T) {
 		"service port": {"servicePort", 70000, "instance.servicePort: 70000 is not valid"},
 		"address":      {"address", "localhost", `instance.address: "localhost" is not valid`},
 		"port":         {"port", nil, "instance.port: 0 is not valid"},
+		"admin":        {"admin", "127.0.0.1", `instance.admin: "127.0.0.1" is not valid, want HOST:PORT`},
 		"typo":         {"weigth", 1, "instance.weigth: not known"},
 	} {
 		fields := map[string]any{}
@@ -245,6 +246,19 @@ func TestRefusedInstances(t *testing.T) {
 		}
 		_, err = DecodeInstance(&corev3.Node{Id: "n", Metadata: s})
 		wantError(t, name, err, `node "n": metadata[meshd.io].`, c.want)
+	}
+	for _, admin := range []string{
+		":1", "h:0", "h:65536", "h:http", "h:-1", "h:1/x", "h/x:1", "a b:1", "h\n:1", "u@h:1", "[fe80::1%eth0]:1", strings.Repeat("h", maxAdmin) + ":1",
+	} {
+		s, err := structpb.NewStruct(map[string]any{MetadataKey: map[string]any{"client": map[string]any{"admin": admin}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = DecodeInstance(&corev3.Node{Id: "n", Metadata: s})
+		wantError(t, admin, err, `node "n": metadata[meshd.io].client.admin: "`, "is not valid, want HOST:PORT")
+		if len(err.Error()) > 200 {
+			t.Errorf("a long error: %v", err)
+		}
 	}
 }
 

@@ -84,6 +84,7 @@ func (c *client) node(n *core.Node) {
 		c.sub.SetOwner(c.id)
 		c.mu.Lock()
 		c.shown.ID, c.shown.Service, c.shown.Namespace = n.GetId(), in.Service, in.Namespace
+		c.shown.Admin, c.shown.Version = in.Admin, in.Version
 		c.mu.Unlock()
 	}
 	if in == c.instance || c.s.cfg.Hooks.Join == nil {

@@ -106,6 +106,8 @@ type Client struct {
 	ID        string // node.id
 	Service   string
 	Namespace string
+	Admin     string // HOST:PORT of its sidecar's admin port, by its own account; empty: none
+	Version   string // of its sidecar; empty: not known
 	Connected time.Time
 	Acked     uint64
 	Nacked    uint64
