@@ -41,6 +41,15 @@ type Info struct {
 // Allow says.
 type Picker interface {
 	Pick(Info) (e *endpoint.Endpoint, forced bool)
+	// Weights is the part of new calls that each endpoint is to get now, 0 to 1:
+	// of weights, slow start, breakers, checks, ejections, zones and priorities,
+	// and of what the policy has measured: latency and failures for peak_ewma,
+	// reports for weighted_round_robin. Calls in flight, which even out from one
+	// moment to the next, are taken to be as many everywhere, and so are hcl's
+	// answers; of ring_hash and maglev it is what calls of many keys would get. An
+	// endpoint that gets none is left out; together they are 1, or there is none.
+	// It allocates, and is for who looks now and then.
+	Weights(now int64) map[*endpoint.State]float64
 }
 
 // Default is the policy of clusters that name none.
@@ -73,6 +82,9 @@ type chooser interface {
 	// look lets the policy take a look at all its members. It is called every
 	// few milliseconds while there are calls, by one goroutine at a time.
 	look(now int64)
+	// aim is what each member is to get relative to the others; 0 of one that is
+	// not ready, unless forced. See Picker.Weights.
+	aim(now int64, forced bool) (group, []float64)
 }
 
 // A builder makes a chooser of a group that is not empty.

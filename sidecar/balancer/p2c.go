@@ -17,6 +17,9 @@ type p2c struct {
 	// prices.
 	quote func(m *member, now int64) (price float64, inflight int64)
 	odds  func(dear, cheap float64) float64
+	// price is quote's without the calls in flight, for aim; 0 is not known yet.
+	// nil: members have the same.
+	price func(m *member, now int64) float64
 }
 
 // samples is how many pairs are drawn before a group is scanned. With half of

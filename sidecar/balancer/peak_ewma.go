@@ -7,6 +7,7 @@ func newPeakEWMA(cfg *Config, g group) chooser {
 		group: g, slow: slowStartOf(cfg, g),
 		quote: func(m *member, now int64) (float64, int64) { return m.state.Load.Quote(now) },
 		odds:  odds,
+		price: func(m *member, now int64) float64 { return m.state.Load.Price(now) },
 	}
 }
 

@@ -284,6 +284,26 @@ func (l *Load) Quote(now int64) (cost float64, inflight int64) {
 	return latency * penalties[level] * (weight(age/2) + n*weight(age/8)), inflight
 }
 
+// Price is what a call costs where none is in flight and none has been long
+// ago: the part of Cost that says how well the endpoint does. 0 is one without
+// outcomes.
+func (l *Load) Price(now int64) float64 {
+	v := l.packed.Load()
+	if v == 0 {
+		return 0
+	}
+	e, tick := unpack(v), tickOf(now)
+	latency, age := l.usual(), e.age(tick)
+	if w := l.waiting.Load(); w>>sumBits != 0 && age != 0 {
+		latency = max(latency, float64(min(meanAge(w, tick), age))*(1<<tickBits))
+	}
+	level := e.penalty(age)
+	if now < l.busyUntil.Load() {
+		level = maxLevel
+	}
+	return latency * penalties[level]
+}
+
 // meanAge is how long the attempts of a waiting have waited, in ticks; 0 where
 // that is so long that it says nothing, or does not fit together: number and
 // ticks wrap.

@@ -60,6 +60,24 @@ func TestCostGrowsWithCallsInFlight(t *testing.T) {
 	}
 }
 
+func TestPriceKnowsNoMoment(t *testing.T) {
+	var l Load
+	if p := l.Price(second); p != 0 {
+		t.Errorf("never called: %v", p)
+	}
+	l.call(second, 10*ms, false)
+	l.Start(second)
+	near(t, "with a call in flight", l.Price(second), 10e6)
+	near(t, "stuck", l.Price(5*second), 4e9)
+	l.Answered(second)
+	l.Cancel()
+	near(t, "idle for long", l.Price(60*second), 10e6)
+	l.call(60*second, 10*ms, true)
+	near(t, "failed", l.Price(60*second), 40e6)
+	l.Shed(60*second, time.Second)
+	near(t, "busy", l.Price(60*second), 10e6*penalties[maxLevel])
+}
+
 func TestUnknownEndpointIsAskedOnceAtATime(t *testing.T) {
 	var cold, busy Load
 	busy.call(second, time.Millisecond, false)
