@@ -104,9 +104,9 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	out := &console{out: o.Console}
 	if err := errors.Join(
 		t.startTraces(ctx, s, o, out),
-		t.startMetrics(ctx, s, o, out),
 		t.startLogs(s, o, out),
 		t.startMeshd(ctx, s, identity, o),
+		t.startMetrics(ctx, s, o, out), // last: its readers look at the others' queues
 	); err != nil {
 		canceled, cancel := context.WithCancel(ctx)
 		cancel() // nothing to flush

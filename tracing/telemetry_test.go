@@ -3,6 +3,7 @@ package tracing
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -411,3 +412,29 @@ func BenchmarkEmit(b *testing.B) {
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// produced is a producer that says when it is asked.
+type produced chan struct{}
+
+func (p produced) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
+	select {
+	case p <- struct{}{}:
+	default:
+	}
+	return nil, nil
+}
+
+// The first metrics may be due before Setup has returned; the race detector
+// looks at what they read.
+func TestMetricsAtOnce(t *testing.T) {
+	asked := make(produced)
+	telemetry := setup(t, Options{
+		ServiceName: "checkout", Producers: []metric.Producer{asked}, Console: io.Discard, MeshdAddr: "127.0.0.1:1",
+		Getenv: getenv(map[string]string{
+			"OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "console",
+			"OTEL_METRICS_EXPORTER": "console", "OTEL_METRIC_EXPORT_INTERVAL": "1",
+		}),
+	})
+	<-asked
+	_ = shutdown(t, telemetry) // nobody is at meshd's address
+}
