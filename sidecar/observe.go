@@ -21,7 +21,7 @@ var logFilters = map[string]call.LogFilter{"all": call.LogAll, "errors": call.Lo
 func (p *Proxy) observe(ctx context.Context) (err error) {
 	p.telemetry, err = tracing.Setup(ctx, tracing.Options{
 		ServiceName: p.cfg.Service, Namespace: p.cfg.Namespace, InstanceID: p.cfg.Instance, Version: p.cfg.Version,
-		MeshdAddr: p.cfg.Meshd, Dial: p.telemetryDial(), Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
+		MeshdAddr: p.cfg.Meshd, MeshdOmits: []string{stats.EndpointActive}, Dial: p.telemetryDial(), Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
 	})
 	if err != nil {
 		return err
@@ -62,6 +62,9 @@ func (p *Proxy) leftFigures() (out []stats.Figure) {
 		out = append(out,
 			stats.Figure{Metric: stats.Exported, Value: float64(e.Exported), Word: e.Name},
 			stats.Figure{Metric: stats.Unexported, Value: float64(e.Dropped + e.Failed), Word: e.Name})
+		if e.Thinned > 0 {
+			out = append(out, stats.Figure{Metric: stats.Thinned, Value: float64(e.Thinned), Word: e.Name})
+		}
 	}
 	if p.access != nil {
 		c := p.access.Counts()

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -51,7 +53,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 		exporter:  &guardedMetrics{metrics, newGuard(o.Logger, "metrics to meshd")},
 		free:      func() {},
 		resource:  res,
-		producers: recent(o.Producers),
+		producers: without(recent(o.Producers), o.MeshdOmits),
 		interval:  cmp.Or(o.MeshdInterval, time.Second),
 		timeout:   meshdTimeout,
 	})
@@ -65,6 +67,28 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
 	q := &queue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}}
 	return t.startQueue(q, res, spans, func() {})
+}
+
+// An omitting wrapper leaves metrics out.
+type omitting struct {
+	metric.Producer
+	names []string
+}
+
+func without(of []metric.Producer, names []string) []metric.Producer {
+	for i, p := range of {
+		of[i] = omitting{p, names}
+	}
+	return of
+}
+
+// Produce changes what the producer returns in place: it is the caller's.
+func (o omitting) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error) {
+	scopes, err := o.Producer.Produce(ctx)
+	for i := range scopes {
+		scopes[i].Metrics = slices.DeleteFunc(scopes[i].Metrics, func(m metricdata.Metrics) bool { return slices.Contains(o.names, m.Name) })
+	}
+	return scopes, err
 }
 
 // dialMeshd makes a connection that does not go through an HTTP proxy, and

@@ -191,3 +191,24 @@ func TestRecentExemplars(t *testing.T) {
 		t.Errorf("who wants none gets those of %v s ago", got)
 	}
 }
+
+// TestThinnedOut: what meshd has no use for is counted, and goes to others.
+func TestThinnedOut(t *testing.T) {
+	meshd, backend := newSink(), newSink()
+	telemetry := setup(t, Options{ServiceName: "s", MeshdAddr: meshd.grpc(t), Getenv: getenv(map[string]string{
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": backend.http(t) + "/v1/traces", "OTEL_TRACES_SAMPLER": "always_on",
+	})})
+	const emitted = 10 * thinRate
+	for range emitted {
+		telemetry.Emit(Span{Context: telemetry.Sampler().Start(SpanContext{}, false, -1), Name: "x", End: time.Unix(1, 0)})
+	}
+	if err := shutdown(t, telemetry); err != nil {
+		t.Error(err)
+	}
+	if got := telemetry.Counts("meshd"); got.Thinned < emitted/2 || got.Thinned+got.Exported != emitted {
+		t.Errorf("meshd: %+v", got)
+	}
+	if got := telemetry.Counts("otel"); got != (Counts{Exported: emitted}) {
+		t.Errorf("the backend: %+v", got)
+	}
+}

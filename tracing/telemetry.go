@@ -32,6 +32,8 @@ type Options struct {
 	MeshdAddr string
 	// MeshdInterval is a second if zero.
 	MeshdInterval time.Duration
+	// MeshdOmits are names of metrics that meshd has no use for.
+	MeshdOmits []string
 	// Dial opens the exporters' TCP connections; nil: as Go does. A sidecar
 	// marks its own here, so that redirection leaves them alone.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -191,7 +191,7 @@ func TestMeshd(t *testing.T) {
 	meshd := newSink()
 	telemetry := setup(t, Options{
 		ServiceName: "checkout", Namespace: "default", InstanceID: "checkout-0",
-		MeshdAddr: meshd.grpc(t), MeshdInterval: 10 * time.Millisecond,
+		MeshdAddr: meshd.grpc(t), MeshdInterval: 10 * time.Millisecond, MeshdOmits: []string{"calls"},
 		Producers: []metric.Producer{calls{}},
 	})
 	patience, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -212,7 +212,10 @@ func TestMeshd(t *testing.T) {
 	if len(rm.ScopeMetrics) != 1 {
 		t.Fatalf("scopes %v", rm.ScopeMetrics)
 	}
-	latency := rm.ScopeMetrics[0].Metrics[1].GetExponentialHistogram().GetDataPoints()[0]
+	if n := len(rm.ScopeMetrics[0].Metrics); n != 1 {
+		t.Fatalf("%d metrics, of which one is not for meshd", n)
+	}
+	latency := rm.ScopeMetrics[0].Metrics[0].GetExponentialHistogram().GetDataPoints()[0]
 	if latency.Scale != 5 || latency.Positive.Offset != -200 || len(latency.Positive.BucketCounts) != 2 || latency.GetSum() != 0.5 {
 		t.Errorf("latency %v", latency)
 	}

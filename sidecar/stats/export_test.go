@@ -72,7 +72,7 @@ func filled() *Registry {
 	r.Malformed.Add(4)
 	r.Passthrough.Add(1_000_000)
 	r.SetFigures(func() []Figure {
-		return []Figure{{LogWritten, 9, ""}, {LogDropped, 1, ""}, {Exported, 50, "meshd"}, {Unexported, 5, "meshd"}}
+		return []Figure{{LogWritten, 9, ""}, {LogDropped, 1, ""}, {Exported, 50, "meshd"}, {Unexported, 5, "meshd"}, {Thinned, 3, "meshd"}}
 	})
 	return r
 }
@@ -204,6 +204,54 @@ func TestContract(t *testing.T) {
 	for name := range documented {
 		if !produced[name] {
 			t.Errorf("%s is documented and not produced", name)
+		}
+	}
+}
+
+// TestSameMetrics: what OTLP has, Prometheus has, under the names that OpenTelemetry's
+// rules make of them, and the other way round.
+func TestSameMetrics(t *testing.T) {
+	scopes, err := filled().Produce(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	otlp := map[string]bool{}
+	for _, m := range scopes[0].Metrics {
+		name, kind := strings.ReplaceAll(m.Name, ".", "_"), "gauge"
+		name += map[string]string{"s": "_seconds", "By": "_bytes"}[m.Unit]
+		switch data := m.Data.(type) {
+		case metricdata.ExponentialHistogram[float64]:
+			kind = "histogram"
+		case metricdata.Sum[int64]:
+			if data.IsMonotonic {
+				kind = "counter"
+			}
+		case metricdata.Sum[float64]:
+			kind = "counter"
+		}
+		if kind == "counter" {
+			name += "_total"
+		}
+		otlp[name+" "+kind] = true
+	}
+	var text bytes.Buffer
+	if err := filled().WritePrometheus(&text, PrometheusText); err != nil {
+		t.Fatal(err)
+	}
+	prometheus := map[string]bool{}
+	for line := range strings.Lines(text.String()) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "# TYPE "); ok {
+			prometheus[name] = true
+		}
+	}
+	for name := range otlp {
+		if !prometheus[name] {
+			t.Errorf("%s is exported by OTLP only", name)
+		}
+	}
+	for name := range prometheus {
+		if !otlp[name] {
+			t.Errorf("%s is at /metrics only", name)
 		}
 	}
 }

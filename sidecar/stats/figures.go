@@ -47,6 +47,7 @@ var (
 	LogWritten = &Metric{Name: "meshd.access_log.written", Unit: "{line}", Help: "Lines of the access log.", Counter: true}
 	LogDropped = &Metric{Name: "meshd.access_log.dropped", Unit: "{line}", Help: "Lines of the access log for which there was no room, or that could not be written.", Counter: true}
 	Exported   = &Metric{Name: "meshd.telemetry.exported", Unit: "{item}", Help: "Spans and log records that an exporter has delivered.", Counter: true, Attribute: "meshd.exporter"}
+	Thinned    = &Metric{Name: "meshd.telemetry.thinned", Unit: "{span}", Help: "Sampled spans that an exporter was not given, since it shows only so many.", Counter: true, Attribute: "meshd.exporter"}
 	Unexported = &Metric{Name: "meshd.telemetry.dropped", Unit: "{item}", Help: "Spans and log records that an exporter had no room for, or could not deliver.", Counter: true, Attribute: "meshd.exporter"}
 )
 

@@ -16,6 +16,10 @@ import (
 // produces.
 const ScopeName = "github.com/meshd/meshd/sidecar/stats"
 
+// EndpointActive is a gauge that meshd has no use for: one for each caller and
+// endpoint, which it would be told every second.
+const EndpointActive = "meshd.endpoint.active_requests"
+
 var _ metric.Producer = (*Registry)(nil)
 
 // Produce implements metric.Producer: the whole registry, cumulative since it
@@ -112,7 +116,7 @@ func (p *production) exemplars(all []*Exemplar) []metricdata.Exemplar[float64] {
 }
 
 func (p *production) clients(services []ServiceSnapshot) {
-	var retries, denied, idle, breakers, requests, failures []metricdata.DataPoint[int64]
+	var retries, denied, idle, breakers, requests, failures, inFlight []metricdata.DataPoint[int64]
 	for _, s := range services {
 		name := attribute.String("meshd.service", s.Name)
 		for _, reason := range slices.Sorted(maps.Keys(s.Retries)) {
@@ -122,13 +126,10 @@ func (p *production) clients(services []ServiceSnapshot) {
 		idle = append(idle, p.point(int64(s.IdleResets), name))
 		breakers = append(breakers, p.point(int64(s.BreakersOpen), name))
 		for _, e := range s.Endpoints {
-			attrs := []attribute.KeyValue{
-				name,
-				attribute.String("meshd.endpoint", e.Address),
-				attribute.String("meshd.endpoint.id", e.ID),
-			}
-			requests = append(requests, p.point(int64(e.Requests), attrs...))
-			failures = append(failures, p.point(int64(e.Failures), attrs...))
+			of := attribute.NewSet(name, attribute.String("meshd.endpoint", e.Address), attribute.String("meshd.endpoint.id", e.ID))
+			requests = append(requests, p.pointOf(int64(e.Requests), of))
+			failures = append(failures, p.pointOf(int64(e.Failures), of))
+			inFlight = append(inFlight, p.pointOf(e.InFlight, of))
 		}
 	}
 	p.sum("meshd.client.retries", "Further attempts after a failed one.", "{attempt}", true, retries)
@@ -137,6 +138,7 @@ func (p *production) clients(services []ServiceSnapshot) {
 	p.gauge("meshd.breaker.open", "Endpoints whose breaker is open or half open.", "{endpoint}", breakers)
 	p.sum("meshd.endpoint.requests", "Attempts sent to an endpoint.", "{attempt}", true, requests)
 	p.sum("meshd.endpoint.failures", "Attempts on an endpoint that failed.", "{attempt}", true, failures)
+	p.gauge(EndpointActive, "Attempts in flight on an endpoint.", "{attempt}", inFlight)
 }
 
 func (p *production) figures(services []ServiceSnapshot) {
@@ -176,12 +178,11 @@ func (p *production) process(s Snapshot) {
 }
 
 func (p *production) point(v int64, attrs ...attribute.KeyValue) metricdata.DataPoint[int64] {
-	return metricdata.DataPoint[int64]{
-		Attributes: attribute.NewSet(attrs...),
-		StartTime:  p.start,
-		Time:       p.now,
-		Value:      v,
-	}
+	return p.pointOf(v, attribute.NewSet(attrs...))
+}
+
+func (p *production) pointOf(v int64, attrs attribute.Set) metricdata.DataPoint[int64] {
+	return metricdata.DataPoint[int64]{Attributes: attrs, StartTime: p.start, Time: p.now, Value: v}
 }
 
 func (p *production) sum(name, description, unit string, monotonic bool, points []metricdata.DataPoint[int64]) {
