@@ -63,7 +63,12 @@ func (l *leg) credit(n int) {
 // A stream is one call: a leg from the client, and one to the endpoint of the
 // attempt under way.
 type stream struct {
-	srv *Server
+	srv *Server // never changes: Resume needs it to get the lock
+	use
+}
+
+// A use is what one call makes of a stream.
+type use struct {
 	seq uint64 // counts what asynchronous work was started for; never goes back
 
 	down   leg
@@ -151,8 +156,8 @@ func (srv *Server) recycle() {
 		}
 		clear(s.req.fields)
 		clear(s.resp.fields)
-		*s = stream{
-			srv: srv, seq: s.seq, timer: s.timer, armed: s.armed, kept: s.kept[:0],
+		s.use = use{
+			seq: s.seq, timer: s.timer, armed: s.armed, kept: s.kept[:0],
 			req: head{fields: s.req.fields[:0]}, resp: head{fields: s.resp.fields[:0]},
 			down: leg{in: s.down.in[:0]}, ups: [2]leg{{in: s.ups[0].in[:0]}, {in: s.ups[1].in[:0]}},
 		}
