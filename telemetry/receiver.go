@@ -1,17 +1,21 @@
 package telemetry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // which a Collector compresses by
+	_ "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 )
 
@@ -48,14 +52,28 @@ func (r *receiver) export(raw []byte) (*metricspb.ExportMetricsServiceResponse, 
 	return resp, nil
 }
 
-// A rawRequest hands the bytes that gRPC gives it to read, which are gRPC's
-// own and gone afterwards: reports of a large mesh are 100 MB a second, and to
-// keep them would be as much garbage. To protobuf it is a message of the first
-// API that reads itself.
-type rawRequest struct {
-	read func(raw []byte)
-	kept []byte
+// A rawRequest hands on the bytes of a request as gRPC has them, which are
+// gRPC's own and gone afterwards: reports of a large mesh are 100 MB a second.
+type rawRequest struct{ read func(data mem.BufferSlice) }
+
+// Codec is protobuf for a grpc.Server (grpc.ForceServerCodecV2) that has a
+// Store: requests to it are read where they are. On a server without it each is
+// copied first, to a buffer of 1 MiB, and all that wait have one.
+func Codec() encoding.CodecV2 { return codec{encoding.GetCodecV2("proto")} }
+
+type codec struct{ encoding.CodecV2 }
+
+// Unmarshal implements encoding.CodecV2.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if r, ok := v.(*rawRequest); ok {
+		r.read(data)
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
 }
+
+// To protobuf's own codec a rawRequest is a message of the first API that
+// reads itself.
 
 // Reset does nothing: there is nothing that a message before could have left.
 func (*rawRequest) Reset()         {}
@@ -66,30 +84,45 @@ func (*rawRequest) ProtoMessage() {}
 
 // Unmarshal is what protobuf calls with the bytes.
 func (r *rawRequest) Unmarshal(raw []byte) error {
-	r.read(raw)
+	r.read(mem.BufferSlice{mem.SliceBuffer(raw)})
 	return nil
 }
 
-// rawMethod is a unary method that is given its request's bytes.
+// rawMethod is a unary method that is given its request's bytes, one request
+// after the other. Of those that wait for their turn, the ones are dropped whose
+// senders have given up: taken late, they would make the next ones late too.
+// An interceptor does not see the request.
 func rawMethod[Resp any](fullName, name string, export func(impl any, raw []byte) (Resp, error)) grpc.MethodDesc {
+	var turn sync.Mutex
+	var joined []byte // of a request in parts; guarded by turn
 	return grpc.MethodDesc{MethodName: name, Handler: func(impl any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-		req := &rawRequest{}
-		if intercept == nil {
+		handle := func(ctx context.Context, _ any) (any, error) {
 			var resp Resp
 			var err error
-			req.read = func(raw []byte) { resp, err = export(impl, raw) }
-			if err := decode(req); err != nil {
-				return nil, err
+			malformed := decode(&rawRequest{read: func(data mem.BufferSlice) {
+				turn.Lock()
+				defer turn.Unlock()
+				if ctx.Err() != nil {
+					err = status.FromContextError(ctx.Err()).Err()
+					return
+				}
+				if len(data) == 1 {
+					resp, err = export(impl, data[0].ReadOnlyData())
+					return
+				}
+				joined = slices.Grow(joined[:0], data.Len())[:data.Len()]
+				data.CopyTo(joined)
+				resp, err = export(impl, joined)
+			}})
+			if malformed != nil {
+				return nil, malformed
 			}
 			return resp, err
 		}
-		req.read = func(raw []byte) { req.kept = bytes.Clone(raw) }
-		if err := decode(req); err != nil {
-			return nil, err
+		if intercept == nil {
+			return handle(ctx, nil)
 		}
-		return intercept(ctx, req, &grpc.UnaryServerInfo{Server: impl, FullMethod: fullName}, func(context.Context, any) (any, error) {
-			return export(impl, req.kept)
-		})
+		return intercept(ctx, nil, &grpc.UnaryServerInfo{Server: impl, FullMethod: fullName}, handle)
 	}}
 }
 

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -46,7 +48,7 @@ func failing(sp *otlptrace.Span, message string) *otlptrace.Span {
 func export(t testing.TB, s *Store, service, instance string, spans ...*otlptrace.Span) *tracepb.ExportTracePartialSuccess {
 	t.Helper()
 	resp, err := (&spanReceiver{traces: &s.traces}).Export(context.Background(), &tracepb.ExportTraceServiceRequest{ResourceSpans: []*otlptrace.ResourceSpans{{
-		Resource:   &resourcepb.Resource{Attributes: attrs("service.name", service, "service.instance.id", instance)},
+		Resource:   &resourcepb.Resource{Attributes: attrs("service.name", service, "service.instance.id", instance, "k8s.pod.name", instance+"-pod")},
 		ScopeSpans: []*otlptrace.ScopeSpans{{Spans: spans}},
 	}}})
 	if err != nil {
@@ -117,7 +119,8 @@ func TestTraces(t *testing.T) {
 	sp := tr.Spans[1]
 	if sp.ID != "0000000000000002" || sp.Parent != "0000000000000001" || sp.Kind != "client" || sp.Service != "front" || sp.Namespace != "default" || sp.Instance != "front-0" ||
 		sp.DurationMs != 70 || !sp.Failed || sp.Message != "no luck" || sp.Attributes["meshd.endpoint.id"] != "checkout-0" ||
-		len(sp.Events) != 1 || sp.Events[0].Attributes["meshd.retry.reason"] != "503" {
+		len(sp.Events) != 1 || sp.Events[0].Attributes["meshd.retry.reason"] != "503" ||
+		!maps.Equal(sp.Resource, map[string]any{"k8s.pod.name": "front-0-pod"}) {
 		t.Errorf("%+v", sp)
 	}
 	// Of spans that begin together, the outer one comes first.
@@ -183,16 +186,38 @@ func TestTraceBounds(t *testing.T) {
 	}
 }
 
-// Both services over gRPC, with and without an interceptor.
+// Both services over gRPC, with and without the codec that is theirs, and an
+// interceptor.
 func TestServed(t *testing.T) {
 	asked := 0
 	served(t)
-	served(t, grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	served(t, grpc.ForceServerCodecV2(Codec()))
+	served(t, grpc.ForceServerCodecV2(Codec()), grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		asked++
 		return handler(ctx, req)
 	}))
 	if asked != 4 {
 		t.Errorf("the interceptor was asked %d times", asked)
+	}
+}
+
+// A request whose sender does not wait any more when its turn comes is dropped.
+func TestServedTooLate(t *testing.T) {
+	read := 0
+	m := rawMethod("/s/m", "m", func(any, []byte) (*tracepb.ExportTraceServiceResponse, error) {
+		read++
+		return &tracepb.ExportTraceServiceResponse{}, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	arrive := func(v any) error {
+		return Codec().Unmarshal(mem.BufferSlice{mem.SliceBuffer("some"), mem.SliceBuffer("thing")}, v)
+	}
+	if _, err := m.Handler(nil, ctx, arrive, nil); err != nil || read != 1 {
+		t.Errorf("in time: %v, read %d times", err, read)
+	}
+	cancel()
+	if _, err := m.Handler(nil, ctx, arrive, nil); status.Code(err) != codes.Canceled || read != 1 {
+		t.Errorf("too late: %v, read %d times", err, read)
 	}
 }
 
@@ -215,6 +240,7 @@ func served(t *testing.T, options ...grpc.ServerOption) {
 
 	w.pass(time.Second)
 	m := histMetric(duration, w.start, w.now, 5, repeat(0.010, 10), "meshd.service", checkoutPort)
+	m.Description = strings.Repeat("latency ", 10_000) // so that it comes in parts
 	got, err := metricspb.NewMetricsServiceClient(conn).Export(t.Context(), &metricspb.ExportMetricsServiceRequest{ResourceMetrics: []*otlp.ResourceMetrics{{
 		Resource:     &resourcepb.Resource{Attributes: attrs("service.name", "front", "service.instance.id", "front-0")},
 		ScopeMetrics: []*otlp.ScopeMetrics{{Metrics: []*otlp.Metric{m, counterMetric("meshd.client.retries", w.start, w.now, 1)}}},
