@@ -28,8 +28,9 @@ const meshdTimeout = time.Second
 var meshdBatch = batchSettings{delay: 500 * time.Millisecond, timeout: meshdTimeout, queue: 2048, perBatch: 256}
 
 // startMeshd sends meshd the producers' metrics and the spans, on one
-// connection, under the process's own identity.
-func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attribute.KeyValue, o Options) error {
+// connection, under the process's own identity. Spans say what is around it too;
+// metrics, which go every second, need not.
+func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity, around []attribute.KeyValue, o Options) error {
 	if o.MeshdAddr == "" {
 		return nil
 	}
@@ -39,7 +40,6 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 	}
 	// Shutdown waits for both exporters before this: it is the last to stop.
 	t.last = append(t.last, func() { conn.Close() })
-	res := resource.NewSchemaless(identity...)
 	metrics, err := otlpmetricgrpc.New(ctx,
 		otlpmetricgrpc.WithGRPCConn(conn),
 		otlpmetricgrpc.WithHeaders(nil),
@@ -52,7 +52,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 	t.startReader(reader{
 		exporter:  &guardedMetrics{metrics, newGuard(o.Logger, "metrics to meshd")},
 		free:      func() {},
-		resource:  res,
+		resource:  resource.NewSchemaless(identity...),
 		producers: without(recent(o.Producers), o.MeshdOmits),
 		interval:  cmp.Or(o.MeshdInterval, time.Second),
 		timeout:   meshdTimeout,
@@ -66,7 +66,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity []attri
 		otlptracegrpc.WithTimeout(meshdTimeout),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
 	q := &queue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}}
-	return t.startQueue(q, res, spans, func() {})
+	return t.startQueue(q, resource.NewSchemaless(slices.Concat(around, identity)...), spans, func() {})
 }
 
 // An omitting wrapper leaves metrics out.

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"maps"
 	"net"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestSpansToMeshd(t *testing.T) {
 	for _, name := range []string{"alone", "beside a backend"} {
 		t.Run(name, func(t *testing.T) {
 			meshd, backend := newSink(), newSink()
-			env := map[string]string{}
+			env := map[string]string{"KUBERNETES_SERVICE_HOST": "10.96.0.1", "POD_NAME": "checkout-7d4b9c6f5-x2x9k", "POD_NAMESPACE": "shop"}
 			if name != "alone" {
 				env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = backend.http(t) + "/v1/traces"
 				env["OTEL_SERVICE_NAME"] = "shop"
@@ -56,7 +57,11 @@ func TestSpansToMeshd(t *testing.T) {
 			if [16]byte(spans[0].TraceId) != sc.TraceID || [8]byte(spans[0].SpanId) != sc.SpanID {
 				t.Errorf("span %v, want %v", spans[0], sc)
 			}
-			if len(resource) != 4 || resource["service.name"] != "checkout" || resource["service.instance.id"] != "checkout-0" {
+			delete(resource, "container.id") // of where the test runs
+			if want := map[string]any{
+				"service.name": "checkout", "service.namespace": "default", "service.instance.id": "checkout-0", "service.version": "v1",
+				"k8s.pod.name": "checkout-7d4b9c6f5-x2x9k", "k8s.namespace.name": "shop",
+			}; !maps.Equal(resource, want) {
 				t.Errorf("resource %v", resource)
 			}
 			if err := shutdown(t, telemetry); err != nil {

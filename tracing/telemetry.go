@@ -22,8 +22,8 @@ import (
 // Options say who exports what, beside the OTEL_ variables.
 type Options struct {
 	// ServiceName, Namespace, InstanceID and Version identify the process.
-	// meshd is told these; to other backends, OTEL_SERVICE_NAME and
-	// OTEL_RESOURCE_ATTRIBUTES win over them.
+	// meshd is told these, and with spans where the process runs; to other
+	// backends, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over them.
 	ServiceName, Namespace, InstanceID, Version string
 	// MeshdAddr is where meshd's OTLP/gRPC services listen, HOST:PORT, without
 	// TLS. They get the producers' metrics every MeshdInterval, whatever the
@@ -85,9 +85,10 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	}
 	warnUnsupported(o.Getenv, o.Logger)
 	identity := o.identity()
+	around := surroundings{o.Getenv, readSmall, os.Hostname}.attributes()
 	res, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
-		resource.WithAttributes(surroundings{o.Getenv, readSmall, os.Hostname}.attributes()...),
+		resource.WithAttributes(around...),
 		resource.WithAttributes(identity...),
 		resource.WithAttributes(s.resource...))
 	if err != nil {
@@ -107,7 +108,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err := errors.Join(
 		t.startTraces(ctx, s, o, out),
 		t.startLogs(s, o, out),
-		t.startMeshd(ctx, s, identity, o),
+		t.startMeshd(ctx, s, identity, around, o),
 		t.startMetrics(ctx, s, o, out), // last: its readers look at the others' queues
 	); err != nil {
 		canceled, cancel := context.WithCancel(ctx)

@@ -112,6 +112,7 @@ type TraceSpan struct {
 	Message    string         `json:"message,omitempty"`
 	Attributes map[string]any `json:"attributes"`
 	Events     []TraceEvent   `json:"events"`
+	Resource   map[string]any `json:"resource,omitempty"` // attributes of whoever reports it, beside its names
 }
 
 // A TraceEvent is something that happened at one moment of a span.
