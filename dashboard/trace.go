@@ -282,6 +282,9 @@ func details(s telemetry.TraceSpan, begin time.Time) *spanDetails {
 			out.Attributes = append(out.Attributes, p)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Resource)) {
+		out.Attributes = append(out.Attributes, pair{name, attributeText(s.Resource[name])})
+	}
 	out.Attributes = append([]pair{{"kind", s.Kind}, {"service", s.Namespace + "/" + s.Service}, {"instance", s.Instance}, {"span", s.ID}, {"parent", s.Parent}}, out.Attributes...)
 	out.Attributes = slices.DeleteFunc(out.Attributes, func(p pair) bool { return p.Value == "" })
 	for _, e := range s.Events {

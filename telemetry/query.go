@@ -193,6 +193,7 @@ type TraceSpan struct {
 	Message    string         `json:"message,omitempty"` // what its status, or its error.type, says
 	Attributes map[string]any `json:"attributes"`        // strings, numbers, booleans, lists
 	Events     []TraceEvent   `json:"events"`
+	Resource   map[string]any `json:"resource,omitempty"` // attributes of whoever reports it, beside its names
 }
 
 // A TraceEvent is something that happened at one moment of a span.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	otlptrace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -158,7 +159,9 @@ func (s *Store) Trace(id string) (Trace, bool) {
 		return cmp.Compare(tr.depth(a, byID), tr.depth(b, byID))
 	})
 	for _, sp := range order {
-		out.Spans = append(out.Spans, sp.full())
+		full := sp.full()
+		full.Resource = sp.source.attributes()
+		out.Spans = append(out.Spans, full)
 	}
 	return out, true
 }
@@ -191,6 +194,19 @@ func (s *span) full() TraceSpan {
 	if s.failed {
 		why, _ := out.Attributes["error.type"].(string)
 		out.Message = cmp.Or(sp.GetStatus().GetMessage(), why)
+	}
+	return out
+}
+
+// attributes are what is known of a source beside its names; nil: nothing.
+func (s *source) attributes() map[string]any {
+	var r resourcepb.Resource
+	if proto.Unmarshal(s.raw, &r) != nil {
+		return nil
+	}
+	out := attributeMap(r.GetAttributes())
+	for _, name := range []string{"service.namespace", "service.name", "service.instance.id"} {
+		delete(out, name)
 	}
 	return out
 }

@@ -19,6 +19,7 @@ import (
 const (
 	maxSpans     = 2000     // of a trace
 	maxSpanBytes = 64 << 10 // on the wire
+	maxResource  = 4 << 10  // on the wire; a larger one is not kept
 	traceShare   = 16       // a trace may have 1/traceShare of all
 )
 
@@ -66,6 +67,7 @@ type span struct {
 type source struct {
 	service  Service
 	instance string
+	raw      []byte // a Resource
 }
 
 func newTraces(max int) traces {
@@ -120,7 +122,7 @@ func (t *traces) ingest(raw []byte) (refused int64, why error, ok bool) {
 		if !ok {
 			return refused, why, false
 		}
-		from := &source{service: caller(key), instance: key.instance}
+		from := &source{service: caller(key), instance: key.instance, raw: resourceOf(f.bytes)}
 		res := fields{rest: f.bytes}
 		for res.next() {
 			if res.tag != bytesTag(2) { // scope_spans
@@ -149,6 +151,16 @@ func (t *traces) ingest(raw []byte) (refused int64, why error, ok bool) {
 	return refused, why, !f.bad
 }
 
+// resourceOf copies the Resource of a ResourceSpans.
+func resourceOf(raw []byte) []byte {
+	for f := (fields{rest: raw}); f.next(); {
+		if f.tag == bytesTag(1) && len(f.bytes) <= maxResource {
+			return bytes.Clone(f.bytes)
+		}
+	}
+	return nil
+}
+
 // take adds a Span. Needs t.mu.
 func (t *traces) take(from *source, raw []byte) error {
 	id, sp, err := readSpan(raw)
@@ -159,7 +171,7 @@ func (t *traces) take(from *source, raw []byte) error {
 	tr := t.byID[id]
 	size := len(raw) + spanOverhead
 	if tr == nil || len(tr.spans) == 0 || tr.spans[len(tr.spans)-1].source != from {
-		size += len(from.service.Namespace) + len(from.service.Name) + len(from.instance)
+		size += len(from.service.Namespace) + len(from.service.Name) + len(from.instance) + len(from.raw)
 	}
 	drop := func(format string, args ...any) error {
 		t.dropped++
