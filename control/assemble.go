@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/mesh"
 	"github.com/meshd/meshd/registry"
 	"github.com/meshd/meshd/telemetry"
@@ -90,7 +91,7 @@ func (a *assembler) run(ctx context.Context) {
 			timer.Stop()
 		}
 		if done == nil {
-			pause(ctx, time.Until(last.Add(spacing)))
+			_ = wait.For(ctx, time.Until(last.Add(spacing))) // the loop sees to its end
 		}
 		if ctx.Err() != nil {
 			return
@@ -199,18 +200,6 @@ func (a *assembler) report(problems []error) {
 		}
 	}
 	a.problems = now
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // ready counts the instances of a service that take calls.

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/mesh/share"
 	"github.com/meshd/meshd/telemetry"
 	"github.com/meshd/meshd/xds/cache"
@@ -53,9 +54,11 @@ type shares struct {
 	told map[string]*anypb.Any
 }
 
-// run divides until ctx ends, for the first time after wait.
-func (s *shares) run(ctx context.Context, wait time.Duration) {
-	pause(ctx, wait)
+// run divides until ctx ends, for the first time after a while.
+func (s *shares) run(ctx context.Context, first time.Duration) {
+	if wait.For(ctx, first) != nil {
+		return
+	}
 	ticker := time.NewTicker(shareEvery)
 	defer ticker.Stop()
 	for ctx.Err() == nil {

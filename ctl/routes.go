@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/ctl/show"
@@ -185,18 +184,6 @@ func (s *routeSum) quantile(q float64) float64 {
 		}
 	}
 	return 0
-}
-
-// awaitLook waits between the two looks of a single table.
-func awaitLook(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // routeTable is the table of a service's routes.

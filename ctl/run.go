@@ -15,6 +15,7 @@ import (
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/ctl/runner"
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/supervise"
 )
 
@@ -178,12 +179,8 @@ func unique(ctx context.Context, client *api.Client, namespace, service, prefix 
 			return fmt.Errorf("%s runs already (%s, pid %d): change its number with meshctl scale, or give these another --instance-prefix",
 				taken.ID, taken.Address, taken.PID)
 		}
-		pause := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
+		if err := wait.For(ctx, 100*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/ctl/show"
+	"github.com/meshd/meshd/internal/wait"
 )
 
 // instanceWindow is over how long top --instances shows instances.
@@ -140,7 +141,7 @@ func (a *App) topRoutes(ctx context.Context, c *api.Client, o *topOrder) error {
 	if _, err := looks.look(ctx, c); err != nil {
 		return err
 	}
-	if err := awaitLook(ctx, o.interval); err != nil {
+	if err := wait.For(ctx, o.interval); err != nil {
 		return err
 	}
 	if o.single() {

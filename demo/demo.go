@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/internal/loadgen"
+	"github.com/meshd/meshd/internal/wait"
 )
 
 // A Config is one demo.
@@ -142,12 +143,7 @@ func (d *demo) underLoad(ctx context.Context) error {
 func (d *demo) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		d.rig.client.WatchMetrics(ctx, d.view.metrics) // ends with meshd, or with ctx
-		pause := time.NewTimer(retry)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
+		_ = wait.For(ctx, retry)
 	}
 }
 

@@ -147,18 +147,6 @@ func (r *rig) startLoad(rate float64) (g *loadgen.Generator, stop func(), err er
 	}, nil
 }
 
-// wait lets d pass.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 // topCause says why calls failed, shortly.

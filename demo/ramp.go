@@ -11,6 +11,7 @@ import (
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/ctl/show"
 	"github.com/meshd/meshd/dashboard/chart"
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/scale"
 )
 
@@ -88,7 +89,7 @@ func ramp(ctx context.Context, cfg ExperimentConfig, r *rig) (report, error) {
 		begun := len(all)
 		from := load.Snapshot()
 		for end := time.Now().Add(cfg.Step); time.Now().Before(end); {
-			if err := wait(ctx, min(time.Second, max(time.Until(end), 10*time.Millisecond))); err != nil {
+			if err := wait.For(ctx, min(time.Second, max(time.Until(end), 10*time.Millisecond))); err != nil {
 				return report{}, err
 			}
 			now := load.Snapshot()

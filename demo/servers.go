@@ -15,6 +15,7 @@ import (
 	"github.com/meshd/meshd/ctl/show"
 	"github.com/meshd/meshd/dashboard/chart"
 	"github.com/meshd/meshd/internal/loadgen"
+	"github.com/meshd/meshd/internal/wait"
 )
 
 // mostServers is where the experiment stops adding.
@@ -79,7 +80,7 @@ func servers(ctx context.Context, cfg ExperimentConfig, r *rig) (chart.Figure, e
 
 // measure lets a step's time pass and sees what each instance got in it.
 func (r *rig) measure(ctx context.Context, s *running, load *loadgen.Generator, step time.Duration) (spread, error) {
-	if err := wait(ctx, warmUp(step)); err != nil {
+	if err := wait.For(ctx, warmUp(step)); err != nil {
 		return spread{}, err
 	}
 	names := s.Pool().Instances()
@@ -88,7 +89,7 @@ func (r *rig) measure(ctx context.Context, s *running, load *loadgen.Generator, 
 		return spread{}, err
 	}
 	was := load.Snapshot()
-	if err := wait(ctx, step-warmUp(step)); err != nil {
+	if err := wait.For(ctx, step-warmUp(step)); err != nil {
 		return spread{}, err
 	}
 	after, err := instanceStats(ctx, s, names)

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/meshd/meshd/internal/wait"
 )
 
 // The roles of the demo's services, which are their names too.
@@ -180,18 +182,7 @@ func (s *service) ask(r *http.Request, name string) error {
 
 // pause takes d and what the service was slowed down by; false if ctx ended.
 func (s *service) pause(ctx context.Context, d time.Duration) bool {
-	d += time.Duration(s.extra.Load())
-	if d == 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return wait.For(ctx, d+time.Duration(s.extra.Load())) == nil
 }
 
 func (s *service) stats(w http.ResponseWriter, _ *http.Request) {

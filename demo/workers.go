@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshd/meshd/ctl/show"
 	"github.com/meshd/meshd/dashboard/chart"
+	"github.com/meshd/meshd/internal/wait"
 )
 
 // workers shows one instance of slow with more and more workers under the
@@ -33,10 +34,10 @@ func workers(ctx context.Context, cfg ExperimentConfig, r *rig) (chart.Figure, e
 		if err != nil {
 			return chart.Figure{}, err
 		}
-		err = wait(ctx, warmUp(cfg.Step))
+		err = wait.For(ctx, warmUp(cfg.Step))
 		before := load.Snapshot()
 		if err == nil {
-			err = wait(ctx, cfg.Step-warmUp(cfg.Step))
+			err = wait.For(ctx, cfg.Step-warmUp(cfg.Step))
 		}
 		got := load.Snapshot()
 		over := got.Time.Sub(before.Time).Seconds()

@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/meshd/meshd/internal/wait"
 )
 
 // pageSize bounds one answer while the picture is read.
@@ -124,13 +126,7 @@ func (b *backoff) reset() { b.next = 50 * time.Millisecond }
 
 // wait returns false when ctx ended.
 func (b *backoff) wait(ctx context.Context) bool {
-	t := time.NewTimer(b.next)
-	defer t.Stop()
-	b.next = min(2*b.next, 2*time.Second)
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	d := b.next
+	b.next = min(2*d, 2*time.Second)
+	return wait.For(ctx, d) == nil
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
 	"github.com/meshd/meshd/sidecar/protocol/socket"
@@ -181,7 +182,7 @@ func (o *connection) dial(ctx context.Context) (*net.TCPConn, stats.ErrorType) {
 		if !again {
 			return nil, e
 		}
-		sleep(ctx, delay)
+		_ = wait.For(ctx, delay)
 	}
 }
 

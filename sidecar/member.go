@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/xds/client"
 	"github.com/meshd/meshd/xds/resource"
 )
@@ -40,11 +41,11 @@ func (m *member) watch(ctx context.Context) {
 			return
 		}
 		m.set(func(i *resource.Instance) { i.Ready = err == nil && !i.Draining }, err)
-		wait := probeReady
+		pause := probeReady
 		if err != nil {
-			wait = probeWaiting
+			pause = probeWaiting
 		}
-		sleep(ctx, wait)
+		_ = wait.For(ctx, pause)
 	}
 }
 

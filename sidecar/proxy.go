@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/sidecar/accesslog"
 	"github.com/meshd/meshd/sidecar/admin"
 	"github.com/meshd/meshd/sidecar/balancer"
@@ -294,7 +295,7 @@ func (p *Proxy) drain(ctx context.Context) {
 	if p.cfg.Inbound != "" {
 		p.member.leave()
 		if p.client != nil {
-			sleep(ctx, leaveTime)
+			_ = wait.For(ctx, leaveTime)
 		}
 		p.inbound.Drain()
 		p.inbound2.Drain()
@@ -343,19 +344,10 @@ func (p *Proxy) finish() {
 	p.flush(ctx)
 }
 
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
 // await polls until done or the end of ctx.
 func await(ctx context.Context, done func() bool) {
 	for !done() && ctx.Err() == nil {
-		sleep(ctx, 5*time.Millisecond)
+		_ = wait.For(ctx, 5*time.Millisecond)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/meshd/meshd/internal/wait"
 )
 
 const (
@@ -31,8 +33,7 @@ func keepSmall(ctx context.Context, getenv func(string) string) {
 	trim() // start-up is over
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	for {
-		sleep(ctx, trimEvery)
-		if ctx.Err() != nil {
+		if wait.For(ctx, trimEvery) != nil {
 			return
 		}
 		metrics.Read(heap)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/supervise"
 )
 
@@ -157,11 +158,7 @@ func (s *Service) follow(ctx context.Context) {
 			log.Warn("meshd is not reachable: running on with the instances that there are", "instances", s.pool.Size(), "error", err,
 				"next", "see that meshd runs and that its address is right; it is asked again")
 		}
-		pause := time.NewTimer(s.cfg.RetryAfter)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if wait.For(ctx, s.cfg.RetryAfter) != nil {
 			return
 		}
 	}

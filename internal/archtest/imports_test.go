@@ -29,18 +29,18 @@ var rules = []rule{
 	{"xds/server", []string{"xds/cache", "xds/resource"}, "streams know no platform"},
 	{"xds/translate", []string{"mesh", "xds/resource"}, "a pure function of the model"},
 	{"xds/discovery", []string{"mesh"}, "a source yields the model and knows nobody who uses it"},
-	{"registry", []string{"mesh"}, "a source yields the model and knows nobody who uses it"},
+	{"registry", []string{"internal/wait", "mesh"}, "a source yields the model and knows nobody who uses it"},
 	{"kube", []string{"mesh"}, "a source yields the model and knows nobody who uses it"},
 	{"scale", []string{"mesh"}, "a decision is a function of the model and of measurements"},
 
 	{"dashboard", []string{"telemetry"}, "it shows what is stored"},
-	{"control", []string{"dashboard", "kube", "mesh", "registry", "scale", "telemetry", "xds/cache", "xds/discovery", "xds/resource", "xds/server", "xds/translate"},
+	{"control", []string{"dashboard", "internal/wait", "kube", "mesh", "registry", "scale", "telemetry", "xds/cache", "xds/discovery", "xds/resource", "xds/server", "xds/translate"},
 		"the control plane is put together here, and is never on the request path"},
 
-	{"ctl", []string{"demo", "supervise"}, "the command line speaks to meshd and sidecars over their interfaces"},
-	{"demo", []string{"ctl/api", "ctl/runner", "ctl/show", "dashboard/chart", "internal/loadgen", "scale", "supervise"}, "the demo is made of what a user has"},
+	{"ctl", []string{"demo", "internal/wait", "supervise"}, "the command line speaks to meshd and sidecars over their interfaces"},
+	{"demo", []string{"ctl/api", "ctl/runner", "ctl/show", "dashboard/chart", "internal/loadgen", "internal/wait", "scale", "supervise"}, "the demo is made of what a user has"},
 
-	{"sidecar", []string{"xds/client", "xds/resource", "breaker", "tracing"}, "the data plane has no policy of its own and carries no control plane"},
+	{"sidecar", []string{"xds/client", "xds/resource", "breaker", "internal/wait", "tracing"}, "the data plane has no policy of its own and carries no control plane"},
 	{"sidecar/balancer", []string{"sidecar/endpoint", "breaker", "xds/resource"}, "a Picker chooses; it never dials"},
 	{"sidecar/endpoint", []string{"breaker", "xds/resource"}, "an endpoint knows its state, not who uses it"},
 	{"sidecar/health", []string{"sidecar/endpoint", "sidecar/protocol/grpc", "xds/resource"}, "it writes endpoints' standing and nothing else; it chooses nobody and knows no call"},
