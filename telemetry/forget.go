@@ -1,5 +1,7 @@
 package telemetry
 
+import "maps"
+
 // expire forgets reporters that fell silent, and services, instances and
 // callers that nobody has mentioned for Config.Retention. Needs s.mu.
 func (s *Store) expire(now int64) {
@@ -17,6 +19,9 @@ func (s *Store) expire(now int64) {
 			s.nSeries -= gone
 			s.histogramBytes -= bytes
 		}
+	}
+	if clean {
+		maps.DeleteFunc(s.weighed, func(_ uint64, in *instance) bool { return in.gone })
 	}
 	long := int64(s.cfg.Retention / step)
 	for id, svc := range s.services {

@@ -13,6 +13,7 @@ type instFigures struct {
 	requests, failures float32 // as its own sidecar counts them
 	attempts           float32 // as callers do
 	active             float32
+	weight             float32 // 1 more than the mean of its callers' weights; 0: none says one
 }
 
 // hotFigures are one that may still change.
@@ -34,6 +35,9 @@ type instance struct {
 	wide        track[wideFigures]
 	pending     [2]pending // wide slot n is at n % 2
 	last        int64      // newest slot in which anything was said of it
+	named       int64      // newest slot in which a caller named it as an endpoint
+	weights     []weight   // by caller
+	breakers    breakers   // its callers'
 	gone        bool       // forgotten: a series that still names it has to look again
 	active      float32    // being summed up
 	now         float32    // as of the last tick

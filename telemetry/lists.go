@@ -29,6 +29,7 @@ func (s *Store) Instances(id Service, span Span) []InstanceStat {
 			sum.requests += f.requests
 			sum.failures += f.failures
 			sum.attempts += f.attempts
+			sum.weight = f.weight // the newest
 		})
 		minute := int64(0) // of which failed attempts are known
 		for n := max(first, s.cur-hotSlots+1, in.born); n <= last; n++ {
@@ -37,12 +38,12 @@ func (s *Store) Instances(id Service, span Span) []InstanceStat {
 		}
 		h.reset()
 		in.eachWide(first, last, func(_ int64, _ float32, l latencies) { l.into(&h) })
-		if sum.requests == 0 && sum.attempts == 0 && in.now == 0 {
+		if sum.requests == 0 && sum.attempts == 0 && in.now == 0 && sum.weight == 0 {
 			continue
 		}
 		attempts += float64(sum.attempts)
 		requests += float64(sum.requests)
-		out = append(out, InstanceStat{
+		st := InstanceStat{
 			ID:       in.id,
 			Address:  in.address,
 			RPS:      float64(sum.requests) / slots,
@@ -53,7 +54,12 @@ func (s *Store) Instances(id Service, span Span) []InstanceStat {
 			InFlight: float64(in.now),
 			Attempts: float64(sum.attempts) / slots,
 			Failures: float64(sum.lost) / float64(max(minute, 1)),
-		})
+		}
+		if sum.weight > 0 {
+			part := float64(sum.weight) - 1
+			st.Weight = &part
+		}
+		out = append(out, st)
 	}
 	for i := range out {
 		switch st := &out[i]; {

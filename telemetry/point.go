@@ -180,7 +180,7 @@ type attributes struct {
 	status             int64  // of HTTP. 0: none; -1: not a number
 	grpc               string // the name of a gRPC status
 	address, id        string // of an endpoint
-	word               string // meshd.call.part, meshd.health.rule
+	word               string // meshd.call.part, meshd.health.rule, meshd.breaker.rule
 }
 
 // maxText bounds the length of an attribute.
@@ -221,7 +221,7 @@ func (p *point) attributes() (a attributes, err error) {
 			a.address = string(word)
 		case "meshd.endpoint.id":
 			a.id = string(word)
-		case "meshd.call.part", "meshd.health.rule":
+		case "meshd.call.part", "meshd.health.rule", "meshd.breaker.rule":
 			a.word = string(word)
 		}
 	}

@@ -9,7 +9,8 @@ type Reader interface {
 	// Series is a service, or an instance of it, step by step, oldest first;
 	// nil when it is not known.
 	Series(Service, Selection, Span) []Sample
-	// Instances are those that did something in the span, by id.
+	// Instances are those that did something in the span, or were to get calls,
+	// by id.
 	Instances(Service, Span) []InstanceStat
 	// Scatter is one dot for each instance and 10 s in which it had calls.
 	Scatter(Service, Span) []Dot
@@ -91,6 +92,10 @@ type InstanceStat struct {
 	InFlight float64 `json:"inFlight"` // now
 	Attempts float64 `json:"attempts"` // a second
 	Failures float64 `json:"failures"` // of these, a second
+	// Weight is the part of its calls to the service that a caller aims at, 0
+	// to 1, at the end of the span: the mean over those that say so, however many
+	// calls each makes. It is nil where none does.
+	Weight *float64 `json:"weight,omitempty"`
 }
 
 // A Dot is an instance's load and latency over 10 s.
@@ -130,8 +135,8 @@ const (
 	EventScaled        EventKind = "scaled"          // another number of instances is wanted
 	EventJoined        EventKind = "instance-joined" // takes calls now
 	EventLeft          EventKind = "instance-left"
-	EventBreakerOpen   EventKind = "breaker-open"   // more callers' breakers are open than before
-	EventBreakerClosed EventKind = "breaker-closed" // the last one has closed
+	EventBreakerOpen   EventKind = "breaker-open"   // a caller's, or twice as many callers' as when it was last said
+	EventBreakerClosed EventKind = "breaker-closed" // the last caller's has closed
 	EventEjected       EventKind = "ejected"        // an outlier, by a caller
 	EventRejected      EventKind = "rejected"       // a client refused its configuration
 	EventDeployed      EventKind = "deployed"       // the first instance whose sidecar is of another version

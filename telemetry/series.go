@@ -23,6 +23,9 @@ const (
 	callTime
 	ejections
 	shed
+	endpointWeight
+	endpointBreaker
+	endpointEjections
 )
 
 // shape is the OTLP data that a metric comes as.
@@ -54,10 +57,13 @@ var metrics = map[string]struct {
 	"meshd.server.call.time":       {callTime, counter},
 	"meshd.health.ejections":       {ejections, counter},
 	"meshd.admission.shed":         {shed, counter},
+	"meshd.endpoint.weight":        {endpointWeight, gauge},
+	"meshd.endpoint.breaker":       {endpointBreaker, gauge},
+	"meshd.endpoint.ejections":     {endpointEjections, counter},
 }
 
 func (k kind) isGauge() bool {
-	return k == clientActive || k == serverActive || k == openBreakers || k == holdWaiting
+	return k == clientActive || k == serverActive || k == openBreakers || k == holdWaiting || k == endpointBreaker
 }
 
 func (k kind) isHistogram() bool { return k == clientDuration || k == serverDuration }
@@ -65,7 +71,11 @@ func (k kind) isHistogram() bool { return k == clientDuration || k == serverDura
 // ofInstance says whether the metric is of one instance: the reporter, or an
 // endpoint that it calls.
 func (k kind) ofInstance() bool {
-	return k == serverDuration || k == serverActive || k == endpointRequests || k == endpointFailures
+	switch k {
+	case serverDuration, serverActive, endpointRequests, endpointFailures, endpointBreaker, endpointEjections:
+		return true
+	}
+	return false
 }
 
 // The parts of a call's time, by meshd.call.part.
@@ -81,7 +91,9 @@ const (
 var (
 	partNames = []string{"held", "connect", "retried", "queued", "downstream"}
 	// rules are meshd.health.rule; the last is any other.
-	rules = []string{"consecutive", "success-rate", "failures", "latency", "other"}
+	rules = []string{"consecutive", "success-rate", "failure-percentage", "latency", "other"}
+	// trips are meshd.breaker.rule; the last is none, or any other.
+	trips = []string{"consecutive-failures", "error-ratio", ""}
 )
 
 // words is where the value of a metric's further attribute is counted.
@@ -93,13 +105,19 @@ func (k kind) word(text string) (int, error) {
 			return 0, fmt.Errorf("meshd.call.part %q: want one of %q", clip(text, 64), partNames)
 		}
 		return i, nil
-	case ejections:
-		if i := slices.Index(rules, text); i >= 0 {
-			return i, nil
-		}
-		return len(rules) - 1, nil
+	case ejections, endpointEjections:
+		return orLast(rules, text), nil
+	case endpointBreaker:
+		return orLast(trips, text), nil
 	}
 	return 0, nil
+}
+
+func orLast(words []string, word string) int {
+	if i := slices.Index(words, word); i >= 0 {
+		return i
+	}
+	return len(words) - 1
 }
 
 // reporterKey is the resource of one sidecar.
@@ -109,7 +127,8 @@ type reporterKey struct{ namespace, name, instance string }
 // lie in the order in which it tells them, which is the same each time.
 type reporter struct {
 	key    reporterKey
-	seen   int64 // meshd's time of the last report, ns
+	number uint32 // of weights; 0: it has told none
+	seen   int64  // meshd's time of the last report, ns
 	series []series
 	index  []int32 // where series are, by their keys; nil until one is sought
 	next   int     // the series that is likely to come next
@@ -215,7 +234,8 @@ type series struct {
 	key    uint64
 	kind   kind
 	failed bool  // calls of a duration series
-	word   uint8 // of callTime, ejections
+	word   uint8 // of callTime, ejections, breakers
+	open   bool  // an endpointBreaker, as of the last tick
 
 	port *port
 	inst *instance // of kinds that are of one; nil: there was no room for it
@@ -262,8 +282,9 @@ func (s *series) span(r *reporter, p *point, now int64, isNew, knew bool) (from 
 			age = 0
 		}
 		return now - min(age, int64(forgetAfter)), true, true, false
-	case isNew && knew && !r.partial:
-		// New attributes of a reporter that we know: all of it is new.
+	case isNew && knew && (!r.partial || s.kind == endpointEjections):
+		// New attributes of a reporter that we know: all of it is new. So are the
+		// ejections of an endpoint that comes back, which begin anew.
 		return r.seen, true, true, false
 	case isNew:
 		age := int64(at - start)

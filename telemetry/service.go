@@ -141,6 +141,7 @@ type service struct {
 	now     gauges // being summed up
 	open    float32
 	ejected [5]float64 // by rule, since the last tick
+	outs    []out      // of those, whose endpoints are named
 
 	clientSince int64 // slot since which callers report without a long pause
 	lastClient  int64 // newest slot in which a caller reported; 0 is never

@@ -74,7 +74,9 @@ type Store struct {
 	ports     map[string]*port
 	edges     map[pair]*edge
 	reporters map[reporterKey]*reporter
-	followed  map[string]struct{} // see Follow
+	followed  map[string]struct{}  // see Follow
+	weighed   map[uint64]*instance // whose weight a point is, by its key
+	numbered  uint32               // the last reporter.number
 	stats     Stats
 
 	nSeries, nInstances          int
@@ -149,6 +151,7 @@ func NewStore(cfg Config) *Store {
 		ports:     map[string]*port{},
 		edges:     map[pair]*edge{},
 		reporters: map[reporterKey]*reporter{},
+		weighed:   map[uint64]*instance{},
 		subs:      map[chan struct{}]struct{}{},
 	}
 }
@@ -248,11 +251,16 @@ func (s *Store) sample(now int64, instances map[Service]int) {
 		svc.now = gauges{}
 		for _, in := range svc.instances {
 			in.active = 0
+			in.breakers.begin()
 		}
 	}
 	for _, r := range s.reporters {
 		for _, i := range r.gauges {
 			g := &r.series[i]
+			if g.kind == endpointBreaker {
+				g.countBreaker(r, now)
+				continue
+			}
 			if now-g.seen > int64(staleAfter) {
 				continue
 			}
@@ -277,8 +285,10 @@ func (s *Store) sample(now int64, instances map[Service]int) {
 		}
 		for _, in := range svc.instances {
 			in.now = in.active
+			weight := in.weigh(s.cur)
 			for n := first; n < s.cur; n++ {
-				in.figures(n).active = in.now
+				f := in.figures(n)
+				f.active, f.weight = in.now, weight
 			}
 		}
 		s.notice(svc)

@@ -12,6 +12,9 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 		s.stats.Invalid++
 		return err
 	}
+	if k == endpointWeight {
+		return s.takeWeight(r, p)
+	}
 	sr := r.find(p.key)
 	isNew := sr == nil
 	if isNew {
@@ -39,6 +42,9 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 	svc.lastSeen = s.cur
 	if sr.inst != nil {
 		sr.inst.last = s.cur
+		if k == endpointRequests {
+			sr.inst.named = s.cur
+		}
 	} else if k.ofInstance() && s.cur >= svc.tryAgain {
 		s.house(r, sr, p)
 	}
@@ -59,7 +65,11 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 			delta -= sr.value
 		}
 		sr.value = p.value
-		if ok && delta > 0 {
+		switch {
+		case !ok || delta <= 0:
+		case k == endpointEjections:
+			sr.port.service.eject(sr, r.key.instance)
+		default:
 			s.addCount(sr, float32(delta), from, now)
 		}
 	}
@@ -108,7 +118,7 @@ func (s *Store) instanceOf(r *reporter, sr *series, a attributes) {
 		if utf8.ValidString(r.key.instance) {
 			sr.inst = s.instance(sr.port.service, r.key.instance, "")
 		}
-	case endpointRequests, endpointFailures:
+	case endpointRequests, endpointFailures, endpointBreaker, endpointEjections:
 		if key := cmp.Or(a.id, a.address); key != "" {
 			sr.inst = s.instance(sr.port.service, key, a.address)
 		}
