@@ -46,6 +46,7 @@ type TapCall struct {
 	Received int64 `json:"received,omitempty"`
 
 	Trace   string            `json:"trace,omitempty"`
+	Span    string            `json:"span,omitempty"`
 	Kept    string            `json:"kept,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
 }

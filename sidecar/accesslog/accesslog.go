@@ -90,7 +90,7 @@ func newLog(out io.WriteCloser, what, reporter string, log *slog.Logger) *Log {
 // the Entry.
 func (l *Log) Write(e *call.Entry) {
 	b := l.scratch.Get().(*[]byte)
-	*b = appendLine((*b)[:0], e, l.reporter)
+	*b = AppendLine((*b)[:0], e, l.reporter, nil)
 	l.add(*b)
 	l.scratch.Put(b)
 }

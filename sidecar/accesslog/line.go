@@ -17,9 +17,9 @@ const (
 	maxPeer   = 64
 )
 
-// appendLine appends the line of a call, with its end. The fields are those of
-// a line of GET /tap, and span; what is empty or zero is left out.
-func appendLine(b []byte, e *call.Entry, reporter string) []byte {
+// AppendLine appends the line of a call, with its end: of the access log, and of
+// GET /tap with headers of the request. What is empty or zero is left out.
+func AppendLine(b []byte, e *call.Entry, reporter string, headers []call.Header) []byte {
 	b = append(b, `{"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano) // the format that is fast
 	if e.Inbound {
@@ -69,6 +69,17 @@ func appendLine(b []byte, e *call.Entry, reporter string) []byte {
 		b = append(b, '"')
 	}
 	b = text(b, "kept", e.Kept)
+	for i, h := range headers {
+		if i == 0 {
+			b = append(b, `,"headers":{`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = quoted(append(quoted(b, h.Name), ':'), h.Value)
+	}
+	if len(headers) > 0 {
+		b = append(b, '}')
+	}
 	return append(b, '}', '\n')
 }
 

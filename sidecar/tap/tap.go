@@ -3,7 +3,6 @@
 package tap
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -43,7 +42,7 @@ type Hub struct {
 type reader struct {
 	filter     Filter
 	rate       *breaker.Bucket
-	lines      chan Line
+	lines      chan []byte
 	over, lost atomic.Uint64
 }
 
@@ -81,7 +80,7 @@ func (h *Hub) join(f Filter) (*reader, error) {
 	if len(h.readers) >= maxReaders {
 		return nil, errCrowd
 	}
-	r := &reader{filter: f, rate: breaker.NewBucket(f.PerSecond, f.PerSecond), lines: make(chan Line, maxWaiting)}
+	r := &reader{filter: f, rate: breaker.NewBucket(f.PerSecond, f.PerSecond), lines: make(chan []byte, maxWaiting)}
 	h.work.Add(1)
 	h.set(append(slices.Clone(h.readers), r))
 	return r, nil
@@ -139,8 +138,8 @@ func (r *reader) offer(e *call.Entry, instance string, now int64) {
 func (r *reader) missed() Missed { return Missed{Over: r.over.Load(), Lost: r.lost.Load()} }
 
 // ServeHTTP is GET /tap: calls that match the query (ParseFilter), one JSON
-// object a line (Line), as they end, and {"missed":{…}} (Missed) whenever that
-// has changed within a second. It ends with the request, or with Close.
+// object a line (accesslog.AppendLine), as they end, and {"missed":{…}} (Missed)
+// whenever that has changed within a second. It ends with the request, or with Close.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	f, err := ParseFilter(req.URL.Query())
 	if err != nil {
@@ -159,7 +158,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer h.leave(r)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
-	o := output{w: w, control: http.NewResponseController(w), enc: json.NewEncoder(w)}
+	o := output{w, http.NewResponseController(w)}
 	if o.flush() != nil {
 		return
 	}
@@ -173,7 +172,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		case <-tell.C:
 			if m := r.missed(); m != told {
 				told = m
-				err = o.write(map[string]Missed{"missed": m}, nil)
+				err = o.write(fmt.Appendf(nil, `{"missed":{"over":%d,"lost":%d}}`+"\n", m.Over, m.Lost), nil)
 			}
 		case <-req.Context().Done():
 			return
@@ -190,7 +189,6 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 type output struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	enc     *json.Encoder
 }
 
 func (o *output) flush() error {
@@ -198,14 +196,14 @@ func (o *output) flush() error {
 	return o.control.Flush()
 }
 
-// write writes v and the lines that wait, and sends them.
-func (o *output) write(v any, more <-chan Line) error {
+// write writes a line and those that wait, and sends them.
+func (o *output) write(line []byte, more <-chan []byte) error {
 	_ = o.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err := o.enc.Encode(v); err != nil {
+	if _, err := o.w.Write(line); err != nil {
 		return err
 	}
 	for range len(more) {
-		if err := o.enc.Encode(<-more); err != nil {
+		if _, err := o.w.Write(<-more); err != nil {
 			return err
 		}
 	}
