@@ -131,6 +131,10 @@ func (p *Proxy) start(ctx context.Context) error {
 			return err
 		}
 		p.snapshot.client, p.snapshot.grace = p.client, resolveWait
+	}
+	p.member = &member{self: self, client: p.client, app: p.cfg.App, log: p.cfg.Logger}
+	p.assemble(ctx)
+	if p.client != nil { // not before: what it restores makes pools of what was assembled
 		p.work.Go(func() {
 			if err := p.client.Run(ctx); err != nil && ctx.Err() == nil {
 				p.cfg.Logger.Error("the control plane's client has ended", "error", err,
@@ -138,8 +142,6 @@ func (p *Proxy) start(ctx context.Context) error {
 			}
 		})
 	}
-	p.member = &member{self: self, client: p.client, app: p.cfg.App, log: p.cfg.Logger}
-	p.assemble(ctx)
 	p.serve(p.out, p.outbound)
 	p.serveNamed(ctx)
 	if p.cfg.Inbound != "" {
