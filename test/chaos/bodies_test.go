@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 const (
@@ -96,7 +97,7 @@ func TestSlowReader(t *testing.T) {
 	}
 	during := calls.clean("beside a stalled reader")
 	t.Logf("p99 %v, %v beside the stalled reader", before.p99.Round(10*time.Microsecond), during.p99.Round(10*time.Microsecond))
-	if during.p99 > 250*time.Millisecond {
+	if during.p99 > 250*time.Millisecond && !race.Enabled {
 		t.Errorf("p99 is %v, want it low: at most 250 ms on a busy machine", during.p99)
 	}
 	for _, s := range sidecars {
@@ -164,11 +165,12 @@ func (w *watched) look(t *testing.T)  { w.peak = max(w.peak, process.RSS(t, w.pi
 
 func (w *watched) judge(t *testing.T) { t.Helper(); w.within(t, rssGrowth) }
 
-// within fails the test if the process has grown by more.
+// within fails the test if the process has grown by more; the race detector
+// takes memory itself.
 func (w *watched) within(t *testing.T, growth int64) {
 	t.Helper()
 	t.Logf("%s: RSS %.1f MB, at most %.1f MB", w.name, mb(w.from), mb(w.peak))
-	if grown := w.peak - w.from; grown > growth {
+	if grown := w.peak - w.from; grown > growth && !race.Enabled {
 		t.Errorf("%s grew by %.1f MB, want at most %.1f", w.name, mb(grown), mb(growth))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/internal/testkit/race"
 )
 
 const (
@@ -95,10 +96,10 @@ func TestIdleConnections(t *testing.T) {
 	t.Logf("%d connections opened in %v; RSS %.1f MB, then at most %.1f MB: %.1f KB a connection; p99 %v, then %v",
 		count, opened.Round(time.Millisecond), mb(rssBefore), mb(peak), float64(each)/1024,
 		before.p99.Round(10*time.Microsecond), during.p99.Round(10*time.Microsecond))
-	if each > perConn {
+	if each > perConn && !race.Enabled {
 		t.Errorf("an idle connection takes %d bytes, want at most %d", each, perConn)
 	}
-	if during.p99 > 250*time.Millisecond {
+	if during.p99 > 250*time.Millisecond && !race.Enabled {
 		t.Errorf("p99 beside idle connections is %v, want it low: at most 250 ms on a busy machine", during.p99)
 	}
 
