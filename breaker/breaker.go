@@ -50,6 +50,7 @@ type Breaker struct {
 	closed atomic.Pointer[period] // the present closed period; nil if not closed
 	room   atomic.Bool            // half open, and gobreaker would admit a trial
 	state  atomic.Uint32
+	rule   atomic.Uint32 // of the last opening out of the closed state
 
 	name     string
 	cfg      Config
@@ -117,6 +118,9 @@ func (b *Breaker) Ready() bool { return b.closed.Load() != nil || b.room.Load() 
 
 // State is the present state; one atomic load.
 func (b *Breaker) State() State { return State(b.state.Load()) }
+
+// Rule is why it last opened; RuleNone if it never has.
+func (b *Breaker) Rule() Rule { return Rule(b.rule.Load()) }
 
 // Allow admits an attempt, or refuses it. For each Ticket admitted, Done or
 // Cancel must be called exactly once, and as soon as the outcome is known (for
@@ -215,7 +219,11 @@ func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	if p := b.closed.Load(); p.successes != nil {
 		successes = p.successes.sum(p.tick(), buckets)
 	}
-	return b.cfg.tripped(c.ConsecutiveFailures, uint64(c.TotalFailures), successes)
+	rule := b.cfg.tripped(c.ConsecutiveFailures, uint64(c.TotalFailures), successes)
+	if rule != RuleNone {
+		b.rule.Store(uint32(rule))
+	}
+	return rule != RuleNone
 }
 
 // changed is gobreaker's OnStateChange: mu and gobreaker's own lock are held.

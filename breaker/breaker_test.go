@@ -34,11 +34,11 @@ func TestOpensHalfOpensAndCloses(t *testing.T) {
 		attempt(t, b, true) // ends the run
 		attempt(t, b, false)
 		attempt(t, b, false)
-		if b.State() != Closed {
+		if b.State() != Closed || b.Rule() != RuleNone {
 			t.Fatal("opened by two failures in a row, three are configured")
 		}
 		attempt(t, b, false)
-		if _, ok := b.Allow(); ok || b.Ready() || b.State() != Open {
+		if _, ok := b.Allow(); ok || b.Ready() || b.State() != Open || b.Rule() != RuleConsecutive {
 			t.Fatalf("after three failures in a row: admitted %v, ready %v, state %v", ok, b.Ready(), b.State())
 		}
 		time.Sleep(time.Second)

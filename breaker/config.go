@@ -49,14 +49,38 @@ func (c Config) bucket() time.Duration {
 	return (c.Window + buckets - 1) / buckets
 }
 
+// A Rule is why a Breaker opened.
+type Rule uint8
+
+// The rules, by the fields of Config.
+const (
+	RuleNone Rule = iota
+	RuleConsecutive
+	RuleRatio
+)
+
+// String gives consecutive-failures or error-ratio; empty is none.
+func (r Rule) String() string {
+	switch r {
+	case RuleConsecutive:
+		return "consecutive-failures"
+	case RuleRatio:
+		return "error-ratio"
+	default:
+		return ""
+	}
+}
+
 // tripped applies the two rules; it runs at each failure.
-func (c Config) tripped(consecutive uint32, failures, successes uint64) bool {
+func (c Config) tripped(consecutive uint32, failures, successes uint64) Rule {
 	if c.ConsecutiveFailures > 0 && consecutive >= c.ConsecutiveFailures {
-		return true
+		return RuleConsecutive
 	}
 	total := failures + successes
-	return c.ErrorRatio > 0 && total >= uint64(c.MinRequests) &&
-		float64(failures) >= c.ErrorRatio*float64(total)
+	if c.ErrorRatio > 0 && total >= uint64(c.MinRequests) && float64(failures) >= c.ErrorRatio*float64(total) {
+		return RuleRatio
+	}
+	return RuleNone
 }
 
 // A State of a Breaker.

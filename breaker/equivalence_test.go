@@ -19,7 +19,7 @@ func plain(cfg Config) *gobreaker.TwoStepCircuitBreaker[struct{}] {
 		BucketPeriod: cfg.bucket(),
 		Timeout:      cfg.OpenFor,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
-			return cfg.tripped(c.ConsecutiveFailures, uint64(c.TotalFailures), uint64(c.TotalSuccesses))
+			return cfg.tripped(c.ConsecutiveFailures, uint64(c.TotalFailures), uint64(c.TotalSuccesses)) != RuleNone
 		},
 		IsExcluded: func(err error) bool { return err == errCanceled },
 	})

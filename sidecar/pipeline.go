@@ -7,6 +7,7 @@ import (
 
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/endpoint"
+	"github.com/meshd/meshd/sidecar/health"
 	"github.com/meshd/meshd/sidecar/listener"
 	"github.com/meshd/meshd/sidecar/pool"
 	"github.com/meshd/meshd/sidecar/protocol/h1"
@@ -130,15 +131,33 @@ func retireEndpoint(ep *endpoint.Endpoint) {
 }
 
 // endpointStats is what the endpoints of a route's clusters tell at export time.
-func endpointStats(clusters []*call.Cluster, now int64) []stats.EndpointStat {
+func endpointStats(r *call.Route, now int64) []stats.EndpointStat {
 	var out []stats.EndpointStat
-	for _, c := range clusters {
+	total := uint32(0)
+	for _, w := range r.Route.Clusters {
+		total += w.Weight
+	}
+	for i, c := range r.Clusters {
+		weights := c.Weights()
+		part := float64(r.Route.Clusters[i].Weight) / float64(max(total, 1))
 		for _, ep := range c.Endpoints() {
-			out = append(out, stats.EndpointStat{
+			e := stats.EndpointStat{
 				Address: ep.Address, ID: ep.ID, Requests: ep.Requests.Load(), Failures: ep.Failures.Load(),
 				InFlight: ep.Load.InFlight(), Breaker: stats.BreakerState(ep.Breaker.State()),
-				Standing: ep.Standing(now),
-			})
+				Standing: ep.Standing(now), Weight: part * weights[ep.State],
+			}
+			if e.Breaker != stats.BreakerClosed {
+				e.BreakerRule = ep.Breaker.Rule().String()
+			}
+			for rule := range ep.Ejections {
+				if n := ep.Ejections[rule].Load(); n > 0 {
+					if e.Ejections == nil {
+						e.Ejections = map[string]uint64{}
+					}
+					e.Ejections[health.Rule(rule).String()] = uint64(n)
+				}
+			}
+			out = append(out, e)
 		}
 	}
 	return out

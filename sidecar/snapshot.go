@@ -251,7 +251,7 @@ func (s *snapshot) route(r *resource.Route, version string, before *call.Authori
 		out.Mirror = func(m call.Mirrored) { s.mirror(svc, m) }
 	}
 	clusters := out.Clusters
-	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(clusters, s.now()) })
+	svc.SetEndpoints(func() []stats.EndpointStat { return endpointStats(out, s.now()) })
 	svc.SetFigures(func() []stats.Figure { return clusterFigures(clusters, s.health.Stats) })
 	return out
 }

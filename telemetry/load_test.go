@@ -141,7 +141,7 @@ func (r *reports) of(s, i int) []byte {
 				kv := []string{"meshd.service", name, "meshd.endpoint", fmt.Sprintf("10.0.%d.%d:31006", to, e), "meshd.endpoint.id", r.id(to, e)}
 				add("meshd.endpoint.requests", r.number(float64(r.second), kv...))
 				add("meshd.endpoint.failures", r.number(0, kv...))
-				// A tenth of the weights goes in a second: see tracing/weights.go.
+				// A tenth of the weights goes in a second: see tracing/sparse.go.
 				if (to*r.instances+e)%10 == r.second%10 {
 					weight := r.number(0, kv...)
 					weight.Value = &otlp.NumberDataPoint_AsDouble{AsDouble: 0.1}

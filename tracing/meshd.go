@@ -53,7 +53,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity, around
 		exporter:  &guardedMetrics{metrics, newGuard(o.Logger, "metrics to meshd")},
 		free:      func() {},
 		resource:  resource.NewSchemaless(identity...),
-		producers: without(recent(o.Producers), o.MeshdOmits),
+		producers: sparsely(without(recent(o.Producers), o.MeshdOmits), o.MeshdSparsely),
 		interval:  cmp.Or(o.MeshdInterval, time.Second),
 		timeout:   meshdTimeout,
 	})

@@ -34,6 +34,9 @@ type Options struct {
 	MeshdInterval time.Duration
 	// MeshdOmits are names of metrics that meshd has no use for.
 	MeshdOmits []string
+	// MeshdSparsely are names of gauges of which meshd is told a part each time,
+	// first what it does not know.
+	MeshdSparsely []string
 	// Dial opens the exporters' TCP connections; nil: as Go does. A sidecar
 	// marks its own here, so that redirection leaves them alone.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

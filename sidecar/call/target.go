@@ -339,6 +339,15 @@ func (c *Cluster) Endpoints() []*endpoint.Endpoint {
 	return nil
 }
 
+// Weights is the part of new calls that each endpoint is to get now; it is for
+// who looks now and then: see balancer.Picker.
+func (c *Cluster) Weights() map[*endpoint.State]float64 {
+	if v := c.view.Load(); v != nil {
+		return v.picker.Weights(c.Now())
+	}
+	return nil
+}
+
 // InUse are the calls that are active and pending now.
 func (c *Cluster) InUse() (active, pending int64) {
 	v := c.view.Load()

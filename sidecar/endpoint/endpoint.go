@@ -20,6 +20,9 @@ type Endpoint struct {
 	*State
 }
 
+// Rules is how many rules there may be to eject an endpoint by.
+const Rules = 8
+
 // A State is what is learnt about an instance while its address is known. Its
 // fields may be used from any goroutine.
 type State struct {
@@ -31,6 +34,8 @@ type State struct {
 	// Requests counts attempts, Failures those that the breaker was told failed.
 	Requests, Failures atomic.Uint64
 	outcomes           outcomes
+	// Ejections counts them by rule: who judges the outcomes says which is which.
+	Ejections [Rules]atomic.Uint32
 	// Attachment belongs to whoever made the Endpoint (its pool of
 	// connections, say): set before the Endpoint is published, never after.
 	Attachment any

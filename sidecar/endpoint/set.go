@@ -82,6 +82,9 @@ func (s *Set) WithBreakers(make func(*Endpoint) *breaker.Breaker) *Set {
 		n.Load.busyUntil.Store(e.Load.busyUntil.Load())
 		n.Reported.copy(&e.Reported)
 		n.standing.Store(e.standing.Load())
+		for rule := range e.Ejections {
+			n.Ejections[rule].Store(e.Ejections[rule].Load())
+		}
 		next.endpoints = append(next.endpoints, n)
 		next.byAddress[e.Addr] = n
 	}

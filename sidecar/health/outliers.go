@@ -179,6 +179,7 @@ func (o *outliers) eject(now int64, m *member, rule Rule, cause string) {
 	m.endpoint.Eject(m.until)
 	o.out = append(o.out, m)
 	o.counters.ejections[rule].Add(1)
+	m.endpoint.Ejections[rule].Add(1)
 	o.tell(Event{Cluster: o.cluster, Endpoint: m.endpoint, Rule: rule, Out: true, For: for_, Cause: cause})
 }
 

@@ -97,6 +97,11 @@ func TestOneThatFailsIsEjectedAndComesBack(t *testing.T) {
 			if got := m.journal.events(); len(got) != 2 || got[0].Rule != RuleSuccessRate || got[0].For != 30*time.Second || got[1].Out {
 				t.Errorf("%s: %v", policy, m.journal.text())
 			}
+			for i, e := range m.set.Endpoints() {
+				if n := e.Ejections[RuleSuccessRate].Load(); n > 0 != (i == 3) || n > 1 {
+					t.Errorf("%s: %d was ejected %d times", policy, i, n)
+				}
+			}
 			if m.out(3) || m.calls["3"]-before < 1000 {
 				t.Errorf("%s: not back: %d calls, %v", policy, m.calls["3"]-before, m.journal.text())
 			}

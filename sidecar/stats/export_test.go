@@ -40,8 +40,9 @@ func filled() *Registry {
 	c.RetryDenied()
 	c.SetEndpoints(func() []EndpointStat {
 		return []EndpointStat{
-			{Address: "127.0.0.1:31006", ID: "checkout-0", Requests: 5, Failures: 1, InFlight: 2, Breaker: BreakerOpen},
-			{Address: "[::1]:31016", ID: `odd "id"\`, Requests: 1},
+			{Address: "127.0.0.1:31006", ID: "checkout-0", Requests: 5, Failures: 1, InFlight: 2, Breaker: BreakerOpen, BreakerRule: "error-ratio",
+				Ejections: map[string]uint64{"latency": 2, "consecutive": 1}},
+			{Address: "[::1]:31016", ID: `odd "id"\`, Requests: 1, Weight: 1},
 		}
 	})
 	c.Spent(PartRetried, 1500*time.Millisecond)
@@ -268,6 +269,10 @@ func attributeSets(data metricdata.Aggregation) []attribute.Set {
 			sets = append(sets, p.Attributes)
 		}
 	case metricdata.Gauge[int64]:
+		for _, p := range data.DataPoints {
+			sets = append(sets, p.Attributes)
+		}
+	case metricdata.Gauge[float64]:
 		for _, p := range data.DataPoints {
 			sets = append(sets, p.Attributes)
 		}

@@ -20,6 +20,10 @@ const ScopeName = "github.com/meshd/meshd/sidecar/stats"
 // endpoint, which it would be told every second.
 const EndpointActive = "meshd.endpoint.active_requests"
 
+// EndpointWeight is a gauge of which meshd is told what it does not know: there
+// is one for each caller and endpoint, and few change from one second to the next.
+const EndpointWeight = "meshd.endpoint.weight"
+
 var _ metric.Producer = (*Registry)(nil)
 
 // Produce implements metric.Producer: the whole registry, cumulative since it
@@ -116,7 +120,8 @@ func (p *production) exemplars(all []*Exemplar) []metricdata.Exemplar[float64] {
 }
 
 func (p *production) clients(services []ServiceSnapshot) {
-	var retries, denied, idle, breakers, requests, failures, inFlight []metricdata.DataPoint[int64]
+	var retries, denied, idle, breakers, requests, failures, inFlight, open, ejections []metricdata.DataPoint[int64]
+	var weights []metricdata.DataPoint[float64]
 	for _, s := range services {
 		name := attribute.String("meshd.service", s.Name)
 		for _, reason := range slices.Sorted(maps.Keys(s.Retries)) {
@@ -126,10 +131,18 @@ func (p *production) clients(services []ServiceSnapshot) {
 		idle = append(idle, p.point(int64(s.IdleResets), name))
 		breakers = append(breakers, p.point(int64(s.BreakersOpen), name))
 		for _, e := range s.Endpoints {
-			of := attribute.NewSet(name, attribute.String("meshd.endpoint", e.Address), attribute.String("meshd.endpoint.id", e.ID))
+			address, id := attribute.String("meshd.endpoint", e.Address), attribute.String("meshd.endpoint.id", e.ID)
+			of := attribute.NewSet(name, address, id)
 			requests = append(requests, p.pointOf(int64(e.Requests), of))
 			failures = append(failures, p.pointOf(int64(e.Failures), of))
 			inFlight = append(inFlight, p.pointOf(e.InFlight, of))
+			weights = append(weights, metricdata.DataPoint[float64]{Attributes: of, StartTime: p.start, Time: p.now, Value: e.Weight})
+			if e.Breaker != BreakerClosed {
+				open = append(open, p.point(1, name, address, id, attribute.String("meshd.breaker.rule", e.BreakerRule)))
+			}
+			for _, rule := range slices.Sorted(maps.Keys(e.Ejections)) {
+				ejections = append(ejections, p.point(int64(e.Ejections[rule]), name, address, id, attribute.String("meshd.health.rule", rule)))
+			}
 		}
 	}
 	p.sum("meshd.client.retries", "Further attempts after a failed one.", "{attempt}", true, retries)
@@ -139,6 +152,14 @@ func (p *production) clients(services []ServiceSnapshot) {
 	p.sum("meshd.endpoint.requests", "Attempts sent to an endpoint.", "{attempt}", true, requests)
 	p.sum("meshd.endpoint.failures", "Attempts on an endpoint that failed.", "{attempt}", true, failures)
 	p.gauge(EndpointActive, "Attempts in flight on an endpoint.", "{attempt}", inFlight)
+	if len(weights) > 0 {
+		p.metrics = append(p.metrics, metricdata.Metrics{
+			Name: EndpointWeight, Description: "Part of new calls that an endpoint is to get, 0 to 1.", Unit: "1",
+			Data: metricdata.Gauge[float64]{DataPoints: weights},
+		})
+	}
+	p.gauge("meshd.endpoint.breaker", "1 of an endpoint whose breaker is open or half open.", "{endpoint}", open)
+	p.sum("meshd.endpoint.ejections", "Ejections of an endpoint as an outlier, by rule.", "{ejection}", true, ejections)
 }
 
 func (p *production) figures(services []ServiceSnapshot) {

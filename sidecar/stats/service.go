@@ -112,6 +112,15 @@ type EndpointStat struct {
 	// Standing is what keeps calls away beside the breaker: checks, or an
 	// ejection; empty if nothing does.
 	Standing string `json:"standing,omitempty"`
+	// Weight is the part of new calls to the service that the endpoint is to get
+	// now, 0 to 1, as the balancer aims at it whatever the policy: of configured
+	// weights, slow start, health and what was measured, but for calls in flight.
+	// All of a service's are 1 together, or 0 where no call would go anywhere.
+	Weight float64 `json:"weight"`
+	// BreakerRule is why a Breaker that is not closed has opened.
+	BreakerRule string `json:"breakerRule,omitempty"`
+	// Ejections are how often it was ejected, by rule, while its address is known.
+	Ejections map[string]uint64 `json:"ejections,omitempty"`
 }
 
 // A Service holds the counters of calls to one service (Registry.Client) or
