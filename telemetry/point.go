@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"math"
@@ -10,15 +11,17 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A point is a NumberDataPoint or an ExponentialHistogramDataPoint. Its slices
+// A point is a NumberDataPoint, an ExponentialHistogramDataPoint or a
+// HistogramDataPoint. Its slices
 // are of the request that it was read from.
 type point struct {
-	raw         []byte
-	key         uint64 // of its attributes, in any order
-	start, time uint64 // ns
-	delta       bool   // the value is of start..time only
-	nothing     bool   // NO_RECORDED_VALUE is set
-	value       float64
+	raw           []byte
+	attributesTag uint64 // of raw
+	key           uint64 // of its attributes, in any order
+	start, time   uint64 // ns
+	delta         bool   // the value is of start..time only
+	nothing       bool   // NO_RECORDED_VALUE is set
+	value         float64
 
 	// Of histograms.
 	isHistogram bool
@@ -28,7 +31,8 @@ type point struct {
 	zero        uint64
 	offset      int32
 	counts      []uint64
-	tooMany     int // buckets, if more than can be
+	tooMany     int    // buckets, if more than can be
+	wrong       string // what is, of explicit buckets
 	exemplars   [][]byte
 }
 
@@ -147,6 +151,9 @@ func (p *point) check() error {
 	if p.scale < minScale || p.scale > maxScale {
 		return fmt.Errorf("scale %d: want %d to %d", p.scale, minScale, maxScale)
 	}
+	if p.wrong != "" {
+		return errors.New(p.wrong)
+	}
 	if p.tooMany > 0 {
 		return fmt.Errorf("%d buckets: want at most %d", len(p.counts)+p.tooMany, maxCounts)
 	}
@@ -188,13 +195,9 @@ const maxText = 1024
 
 // attributes reads a point's.
 func (p *point) attributes() (a attributes, err error) {
-	tag := bytesTag(7)
-	if p.isHistogram {
-		tag = bytesTag(1)
-	}
 	f := fields{rest: p.raw}
 	for f.next() {
-		if f.tag != tag {
+		if f.tag != p.attributesTag {
 			continue
 		}
 		key, value, ok := keyValue(f.bytes)

@@ -242,6 +242,32 @@ const (
 	summaryField      = 11
 )
 
+// attributesTag is where the data points of such a field have their attributes.
+func attributesTag(field uint64) uint64 {
+	switch field {
+	case histogramField:
+		return bytesTag(9)
+	case expHistogramField:
+		return bytesTag(1)
+	}
+	return bytesTag(7)
+}
+
+// ofServices is how many data points are of a service's calls. Of the others
+// nobody is told that they are refused: nothing was wanted of them.
+func (in *intake) ofServices(field uint64, data []byte) (n int) {
+	for f := (fields{rest: data}); f.next(); {
+		if f.tag != bytesTag(1) {
+			continue
+		}
+		p := point{raw: f.bytes, attributesTag: attributesTag(field)}
+		if a, err := p.attributes(); err != nil || a.service != "" && !noService(a.service) {
+			n++
+		}
+	}
+	return n
+}
+
 // metric reads a Metric.
 func (in *intake) metric(raw []byte) bool {
 	var name, data []byte
@@ -285,8 +311,13 @@ func (in *intake) metric(raw []byte) bool {
 	}
 	if err != nil {
 		n = max(n, 1)
-		*err.(overflow).count += uint64(n)
-		in.refuse(n, fmt.Errorf("%s: %w", name, err))
+		if spec.kind.anybodys() {
+			n = in.ofServices(field, data)
+		}
+		if n > 0 {
+			*err.(overflow).count += uint64(n)
+			in.refuse(n, fmt.Errorf("%s: %w", name, err))
+		}
 		return true
 	}
 	p := &in.s.point
@@ -294,9 +325,16 @@ func (in *intake) metric(raw []byte) bool {
 		if f.tag != bytesTag(1) {
 			continue
 		}
-		if !p.read(f.bytes, in.s.seed, field == expHistogramField) {
+		var ok bool
+		if field == histogramField {
+			ok = p.readExplicit(f.bytes, in.s.seed)
+		} else {
+			ok = p.read(f.bytes, in.s.seed, field == expHistogramField)
+		}
+		if !ok {
 			return false
 		}
+		p.attributesTag = attributesTag(field)
 		if p.nothing {
 			continue
 		}
@@ -321,14 +359,10 @@ func (want shape) accepts(field, temporality uint64, monotonic bool) (why string
 	known := temporality == deltaTemporality || temporality == cumulativeTemporality
 	switch want {
 	case histogram:
-		if field == expHistogramField && known {
+		if (field == expHistogramField || field == histogramField) && known {
 			return ""
 		}
-		if field == histogramField {
-			return "a histogram of explicit buckets, whose percentiles are wrong by a bucket: want an exponential one " +
-				"(OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=base2_exponential_bucket_histogram)"
-		}
-		return "want an exponential histogram, cumulative or delta"
+		return "want a histogram, cumulative or delta"
 	case counter:
 		if field == sumField && known && monotonic {
 			return ""

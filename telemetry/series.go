@@ -66,6 +66,12 @@ func (k kind) isGauge() bool {
 	return k == clientActive || k == serverActive || k == openBreakers || k == holdWaiting || k == endpointBreaker
 }
 
+// anybodys says whether the metric is one that others have as well, of calls
+// that are no service's of the mesh.
+func (k kind) anybodys() bool {
+	return k == clientDuration || k == serverDuration || k == clientActive || k == serverActive
+}
+
 func (k kind) isHistogram() bool { return k == clientDuration || k == serverDuration }
 
 // ofInstance says whether the metric is of one instance: the reporter, or an

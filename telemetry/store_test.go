@@ -305,11 +305,11 @@ func TestRefusals(t *testing.T) {
 		metric   *otlp.Metric
 		want     string
 	}{
-		{"no temporality", "a", none, "an exponential histogram, cumulative or delta"},
-		{"explicit buckets", "a", explicit, "base2_exponential_bucket_histogram"},
+		{"no temporality", "a", none, "a histogram, cumulative or delta"},
+		{"explicit buckets of which there are none", "a", explicit, "want bounds"},
 		{"scale", "a", deep, "scale 40"},
 		{"buckets", "a", long, "5000 buckets"},
-		{"another shape", "a", counterMetric(duration, w.start, w.now, 1, "meshd.service", svc), "an exponential histogram, cumulative or delta"},
+		{"another shape", "a", counterMetric(duration, w.start, w.now, 1, "meshd.service", svc), "a histogram, cumulative or delta"},
 		{"no service", "a", counterMetric("meshd.client.retries", w.start, w.now, 1), "NAMESPACE/SERVICE:PORT"},
 		{"a bad service", "a", counterMetric("meshd.client.retries", w.start, w.now, 1, "meshd.service", "a/b:c"), "NAMESPACE/SERVICE:PORT"},
 		{"not a number", "a", counterMetric("meshd.client.retries", w.start, w.now, math.NaN(), "meshd.service", svc), "finite"},

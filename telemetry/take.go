@@ -9,6 +9,9 @@ import (
 // take adds one data point of a reporter. Needs s.mu.
 func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error {
 	if err := p.check(); err != nil {
+		if a, _ := p.attributes(); a.service == "" && k.anybodys() {
+			return nil
+		}
 		s.stats.Invalid++
 		return err
 	}
@@ -84,7 +87,7 @@ func (s *Store) newSeries(r *reporter, k kind, p *point) (series, error) {
 		s.stats.Invalid++
 		return series{}, err
 	}
-	if noService(a.service) {
+	if noService(a.service) || a.service == "" && k.anybodys() {
 		return series{}, nil
 	}
 	word, err := k.word(a.word)
