@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 type accessLine struct {
@@ -48,8 +49,8 @@ func TestAccessLog(t *testing.T) {
 		}
 	}))
 	m.instance("checkout", "checkout-0", app, "MESHD_ACCESS_LOG="+in)
-	web := m.sidecar(spec{service: "web", instance: "web-0", flags: []string{"--access-log", out}})
-	other := m.sidecar(spec{service: "other", instance: "other-0", flags: []string{"--access-log", bad, "--access-log-filter", "errors"}})
+	web := m.sidecar(rig.Spec{Service: "web", Instance: "web-0", Flags: []string{"--access-log", out}})
+	other := m.sidecar(rig.Spec{Service: "other", Instance: "other-0", Flags: []string{"--access-log", bad, "--access-log-filter", "errors"}})
 	if got := web.callPath(t, "checkout:8080", "/items?token=secret"); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -93,7 +94,7 @@ func TestAccessLog(t *testing.T) {
 func TestLogRecords(t *testing.T) {
 	m := newMesh(t, nil, "", "")
 	m.instance("checkout", "checkout-0", serve(t, nil, "127.0.0.1:0", http.NotFoundHandler()))
-	web := m.sidecar(spec{service: "web", instance: "web-0", env: []string{"OTEL_LOGS_EXPORTER=console", "OTEL_BLRP_SCHEDULE_DELAY=10"}})
+	web := m.sidecar(rig.Spec{Service: "web", Instance: "web-0", Env: []string{"OTEL_LOGS_EXPORTER=console", "OTEL_BLRP_SCHEDULE_DELAY=10"}})
 	if got := web.callPath(t, "checkout:8080", "/none"); got.status != 404 {
 		t.Fatalf("%+v", got)
 	}
@@ -123,8 +124,8 @@ func TestLogRecords(t *testing.T) {
 // TestLogLevel: the level of a sidecar's and of meshd's log changes while they run.
 func TestLogLevel(t *testing.T) {
 	m := newMesh(t, nil, "", "")
-	web := m.sidecar(spec{service: "web", instance: "web-0"})
-	for _, url := range []string{"http://" + web.admin + "/log-level", "http://" + m.http + "/api/v1/log-level"} {
+	web := m.sidecar(rig.Spec{Service: "web", Instance: "web-0"})
+	for _, url := range []string{"http://" + web.Admin + "/log-level", "http://" + m.HTTP + "/api/v1/log-level"} {
 		for _, c := range []struct{ method, query, want string }{
 			{http.MethodGet, "", `{"level":"info"}`},
 			{http.MethodPut, "?level=debug", `{"level":"debug"}`},

@@ -13,124 +13,49 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/internal/testkit/netns"
-	"github.com/meshd/meshd/internal/testkit/process"
-	"github.com/meshd/meshd/supervise"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // A mesh is meshd, and what a test runs beside it.
 type mesh struct {
-	t         *testing.T
-	xds, http string
-	client    *http.Client
-	meshd     *process.Process
+	*rig.Mesh
+	t      *testing.T
+	client *http.Client // reaches meshd
 }
 
 // newMesh starts meshd; in a namespace on the given address of it, with the
 // default ports, else on free ports of loopback. objects may be empty.
 func newMesh(t *testing.T, ns *netns.NS, host, objects string) *mesh {
 	t.Helper()
-	ports := []int{15010, 15020}
-	if ns == nil {
-		host, ports = "127.0.0.1", freePorts(t, 2)
+	m := &mesh{t: t, client: newClient(t, ns, 0, nil)}
+	if ns != nil {
+		m.Mesh = rig.NewIn(t, ns, host)
+	} else {
+		m.Mesh = rig.New(t)
 	}
-	m := &mesh{
-		t: t, client: newClient(t, ns, 0, nil),
-		xds:  net.JoinHostPort(host, strconv.Itoa(ports[0])),
-		http: net.JoinHostPort(host, strconv.Itoa(ports[1])),
-	}
-	m.meshd = start(t, program{name: "meshd", ns: ns, path: process.Binary(t, "meshd"), args: []string{
-		"--xds-addr", m.xds, "--http-addr", m.http, "--data-dir", t.TempDir()}})
-	process.Await(t, patience, func() error { _, err := fetch(m.client, "http://"+m.http+"/readyz"); return err })
 	if objects != "" {
-		m.apply(objects)
+		m.Apply(objects)
 	}
 	return m
 }
 
-// apply is meshctl apply.
-func (m *mesh) apply(objects string) {
-	m.t.Helper()
-	res, err := m.client.Post("http://"+m.http+"/api/v1/objects", "application/yaml", strings.NewReader(objects))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if b, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
-		m.t.Fatalf("apply: %s\n%s", res.Status, b)
-	}
-}
-
-// awaitReady waits until meshd gives these instances to callers.
-func (m *mesh) awaitReady(ids ...string) {
-	m.t.Helper()
-	process.Await(m.t, patience, func() error {
-		var s api.Status
-		if err := fetchJSON(m.client, "http://"+m.http+"/api/v1/status", &s); err != nil {
-			return err
-		}
-		ready := map[string]bool{}
-		for _, svc := range s.Services {
-			for _, i := range svc.Instances {
-				ready[i.ID] = i.Ready
-			}
-		}
-		for _, id := range ids {
-			if !ready[id] {
-				return fmt.Errorf("%s is not ready: %+v", id, s.Services)
-			}
-		}
-		return nil
-	})
-}
-
 // A sidecar is one that runs, and where.
 type sidecar struct {
-	*process.Process
-	outbound, inbound, admin string
-	client                   *http.Client // reaches admin
-}
-
-// spec says what a sidecar is beside.
-type spec struct {
-	service, instance string
-	app               string // empty: a client only
-	ns                *netns.NS
-	advertise         string // in a namespace: the pod's address
-	uid               int
-	flags, env        []string
+	*rig.Sidecar
+	client *http.Client // from where it runs
 }
 
 // sidecar starts one, and waits until it serves.
-func (m *mesh) sidecar(s spec) *sidecar {
+func (m *mesh) sidecar(s rig.Spec) *sidecar {
 	m.t.Helper()
-	out := &sidecar{
-		outbound: "127.0.0.1:15001", inbound: "[::]:15006", admin: "127.0.0.1:15000",
-		client: newClient(m.t, s.ns, 0, nil),
-	}
-	if s.ns == nil {
-		for i, p := range freePorts(m.t, 3) {
-			*[]*string{&out.outbound, &out.inbound, &out.admin}[i] = net.JoinHostPort("127.0.0.1", strconv.Itoa(p))
-		}
-	}
-	if s.app == "" {
-		out.inbound = ""
-	}
-	args := []string{
-		"--service", s.service, "--instance", s.instance, "--meshd", m.xds, "--service-port", "8080",
-		"--outbound", out.outbound, "--inbound", out.inbound, "--admin", out.admin,
-		"--app", s.app, "--advertise", s.advertise,
-	}
-	out.Process = start(m.t, program{
-		name: "sidecar " + s.instance, ns: s.ns, uid: s.uid, env: s.env,
-		path: process.Binary(m.t, "sidecar"), args: append(args, s.flags...),
-	})
-	process.Await(m.t, patience, func() error { _, err := out.get("/ready"); return err })
-	return out
+	return &sidecar{m.Sidecar(m.t, s), newClient(m.t, s.NS, 0, nil)}
 }
 
-func (s *sidecar) get(path string) (string, error) { return fetch(s.client, "http://"+s.admin+path) }
+func (s *sidecar) get(path string) (text string, err error) {
+	err = s.Get(path, &text)
+	return text, err
+}
 
 // counted is a sum of the sidecar's Prometheus samples of one name whose
 // labels contain the given text.
@@ -230,13 +155,4 @@ func fetchJSON(c *http.Client, url string, v any) error {
 		return err
 	}
 	return json.Unmarshal([]byte(text), v)
-}
-
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	ports, err := supervise.FreePorts(n, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ports
 }

@@ -14,12 +14,13 @@ import (
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // metrics is what meshd has heard of a service, and over how many seconds.
 func (m *mesh) metrics(service string) (api.ServiceMetrics, float64, error) {
 	var all api.Metrics
-	if err := fetchJSON(m.client, "http://"+m.http+"/api/v1/metrics", &all); err != nil {
+	if err := fetchJSON(m.client, "http://"+m.HTTP+"/api/v1/metrics", &all); err != nil {
 		return api.ServiceMetrics{}, 0, err
 	}
 	for _, s := range all.Services {
@@ -53,11 +54,11 @@ func TestMetrics(t *testing.T) {
 	for i := range 2 {
 		m.instance("checkout", fmt.Sprintf("checkout-%d", i), serve(t, nil, "127.0.0.1:0", slow))
 	}
-	front := m.sidecar(spec{service: "front", instance: "front-0"})
+	front := m.sidecar(rig.Spec{Service: "front", Instance: "front-0"})
 
 	client := newClient(t, nil, 0, nil)
 	for i := range calls {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+front.outbound+"/", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+front.Outbound+"/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestMetrics(t *testing.T) {
 // prometheus reads a sidecar's metrics with Prometheus's own parser.
 func prometheus(t *testing.T, s *sidecar, calls, failing int) {
 	t.Helper()
-	res, err := s.client.Get("http://" + s.admin + "/metrics")
+	res, err := s.client.Get("http://" + s.Admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // silent accepts connections and says nothing, until the test ends.
@@ -74,13 +75,13 @@ func TestTelemetryNeverWaits(t *testing.T) {
 			m := newMesh(t, nil, "", "")
 			app := serve(t, nil, "127.0.0.1:0", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			m.instance("checkout", "checkout-0", app)
-			web := m.sidecar(spec{service: "web", instance: "web-0", flags: []string{"--access-log", pipe}, env: []string{
+			web := m.sidecar(rig.Spec{Service: "web", Instance: "web-0", Flags: []string{"--access-log", pipe}, Env: []string{
 				"OTEL_EXPORTER_OTLP_ENDPOINT=" + backend(t), "OTEL_LOGS_EXPORTER=otlp", "OTEL_TRACES_SAMPLER=always_on",
 				"OTEL_BSP_MAX_QUEUE_SIZE=200", "OTEL_BLRP_MAX_QUEUE_SIZE=200", "OTEL_METRIC_EXPORT_INTERVAL=100",
 			}})
 			client := newClient(t, nil, 0, nil)
 			took := func() time.Duration {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+web.outbound+"/items", nil)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+web.Outbound+"/items", nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,8 +102,8 @@ func TestTelemetryNeverWaits(t *testing.T) {
 				took()
 			}
 			before := web.RSS(t)
-			process.Signal(t, syscall.SIGSTOP, m.meshd.PID)
-			defer process.Signal(t, syscall.SIGCONT, m.meshd.PID)
+			process.Signal(t, syscall.SIGSTOP, m.Meshd.PID)
+			defer process.Signal(t, syscall.SIGCONT, m.Meshd.PID)
 			all := make([]time.Duration, 5000)
 			for i := range all {
 				all[i] = took()

@@ -12,6 +12,7 @@ import (
 	"github.com/meshd/meshd/internal/testkit/netns"
 	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/sidecar/redirect"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // appUID is the user of applications in pods.
@@ -89,9 +90,9 @@ func (w *world) pod(service, instance string, v6 bool) *pod {
 		p.calls.Add(1)
 		fmt.Fprintf(rw, "%s host=%s", instance, r.Host)
 	}))
-	s := spec{service: service, instance: instance, app: "127.0.0.1:8080", advertise: p.addr4, flags: w.flags}
+	s := rig.Spec{Service: service, Instance: instance, App: "127.0.0.1:8080", Advertise: p.addr4, Flags: w.flags}
 	if v6 {
-		s.advertise = p.addr6
+		s.Advertise = p.addr6
 	}
 	p.join(s)
 	return p
@@ -123,16 +124,16 @@ func (w *world) network() *pod {
 }
 
 // join starts the sidecar of a pod's application, and installs the rules.
-func (p *pod) join(s spec) {
+func (p *pod) join(s rig.Spec) {
 	p.w.t.Helper()
-	s.ns = p.NS
+	s.NS = p.NS
 	if p.w.byUID {
 		// Without capabilities it cannot mark anything.
-		s.uid = redirect.DefaultProxyUID
+		s.UID = redirect.DefaultProxyUID
 	}
 	p.sidecar = p.w.mesh.sidecar(s)
 	p.redirect("install")
-	p.w.mesh.awaitReady(s.instance)
+	p.w.mesh.AwaitReady(s.Instance)
 }
 
 // redirect is the command of that name.
@@ -146,7 +147,7 @@ func (p *pod) redirect(verb string) {
 	default:
 		args = append(args, "--proxy-uid", "-1")
 	}
-	output(p.w.t, program{name: "sidecar", ns: p.NS, path: process.Binary(p.w.t, "sidecar"), args: args})
+	process.Output(p.w.t, process.Spec{Name: "sidecar", NS: p.NS, Path: process.Binary(p.w.t, "sidecar"), Args: args})
 }
 
 // app is a client of the pod's application, to which checkout has the given address.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshd/meshd/internal/testkit/netns"
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // A town is a mesh on loopback: checkout behind its sidecar, and a sidecar for
@@ -31,21 +32,21 @@ func newTown(t *testing.T, flags ...string) *town {
 	return &town{
 		mesh:     m,
 		checkout: m.instance("checkout", "checkout-0", app),
-		front:    m.sidecar(spec{service: "front", instance: "front-0", flags: flags}),
+		front:    m.sidecar(rig.Spec{Service: "front", Instance: "front-0", Flags: flags}),
 	}
 }
 
 // instance is a sidecar of an instance, ready.
 func (m *mesh) instance(service, name, app string, env ...string) *sidecar {
 	m.t.Helper()
-	s := m.sidecar(spec{service: service, instance: name, app: app, env: env})
-	m.awaitReady(name)
+	s := m.sidecar(rig.Spec{Service: service, Instance: name, App: app, Env: env})
+	m.AwaitReady(name)
 	return s
 }
 
 // proxied is a client that has http_proxy set to a sidecar.
 func (s *sidecar) proxied(t *testing.T) (*http.Client, *http.Transport) {
-	tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: s.outbound})}
+	tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: s.Outbound})}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: patience}, tr
 }
@@ -85,7 +86,7 @@ func TestHTTPProxy(t *testing.T) {
 // A tunnel to a service is one to an instance of it.
 func TestConnectToService(t *testing.T) {
 	town := newTown(t)
-	c, err := net.Dial("tcp", town.front.outbound)
+	c, err := net.Dial("tcp", town.front.Outbound)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,7 @@ func (s *sidecar) call(t *testing.T, host string, fields ...string) answer {
 func (s *sidecar) callPath(t *testing.T, host, path string, fields ...string) answer {
 	t.Helper()
 	client := newClient(t, nil, 0, nil)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.outbound+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Outbound+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +176,8 @@ func (s *sidecar) callPath(t *testing.T, host, path string, fields ...string) an
 // What cannot be served says why, to programs and to people.
 func TestRefusals(t *testing.T) {
 	open, closed := newTown(t), newTown(t, "--outbound-policy", "deny")
-	_, port, _ := net.SplitHostPort(open.front.outbound)
-	_, adminPort, _ := net.SplitHostPort(open.front.admin)
+	_, port, _ := net.SplitHostPort(open.front.Outbound)
+	_, adminPort, _ := net.SplitHostPort(open.front.Admin)
 	gone := listen(t, nil, "127.0.0.1:0")
 	nobody := gone.Addr().String()
 	_ = gone.Close()
@@ -192,7 +193,7 @@ func TestRefusals(t *testing.T) {
 		"name without DNS":   {open.front, "checkout.onion", 503, "destination_not_found", "checkout.onion is not in the mesh"},
 		"nobody listens":     {open.front, nobody, 503, "connection_refused", nobody},
 		"loop by name":       {open.front, "localhost:" + port, 508, "proxy_loop_detected", "localhost:" + port + " leads back to this sidecar"},
-		"loop by address":    {open.front, open.front.outbound, 508, "proxy_loop_detected", open.front.outbound},
+		"loop by address":    {open.front, open.front.Outbound, 508, "proxy_loop_detected", open.front.Outbound},
 		"loop by v6":         {open.front, "[::1]:" + port, 508, "proxy_loop_detected", "[::1]:" + port},
 		"the admin port":     {open.front, "127.0.0.1:" + adminPort, 508, "proxy_loop_detected", "127.0.0.1:" + adminPort},
 		"denied":             {closed.front, "example.org", 403, "http_request_denied", "example.org is not in the mesh, and the outbound policy is deny"},
@@ -217,7 +218,7 @@ func TestLoopOnEveryAddress(t *testing.T) {
 	ns.Addr(t, "lo", "10.9.0.9/32")
 	ns.Addr(t, "lo", "fd09::9/128")
 	m := newMesh(t, ns, "127.0.0.1", "")
-	s := m.sidecar(spec{service: "front", instance: "front-0", ns: ns, flags: []string{"--outbound", "[::]:15001"}})
+	s := m.sidecar(rig.Spec{Service: "front", Instance: "front-0", NS: ns, Flags: []string{"--outbound", "[::]:15001"}})
 	client := newClient(t, ns, 0, nil)
 	for _, host := range []string{"10.9.0.9", "fd09::9", "127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:15001/", nil)
@@ -242,19 +243,19 @@ func TestLoopOnEveryAddress(t *testing.T) {
 // A tunnel is refused as a call is.
 func TestConnectIsRefused(t *testing.T) {
 	town := newTown(t, "--outbound-policy", "deny")
-	open := town.sidecar(spec{service: "front", instance: "front-1"})
+	open := town.sidecar(rig.Spec{Service: "front", Instance: "front-1"})
 	for name, tc := range map[string]struct {
 		by     *sidecar
 		target string
 		want   string
 	}{
-		"loop":           {open, open.outbound, "HTTP/1.1 508 "},
+		"loop":           {open, open.Outbound, "HTTP/1.1 508 "},
 		"denied":         {town.front, "example.org:443", "HTTP/1.1 403 "},
 		"nobody listens": {open, "127.0.0.1:1", "HTTP/1.1 503 "},
 		"no port":        {open, "checkout", "HTTP/1.1 400 "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := net.Dial("tcp", tc.by.outbound)
+			c, err := net.Dial("tcp", tc.by.Outbound)
 			if err != nil {
 				t.Fatal(err)
 			}

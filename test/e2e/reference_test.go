@@ -34,7 +34,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"redirect", "install"}, "`sidecar redirect install [flags]`:\n\n| flag | default | meaning |\n|---|---|---|\n", false},
 		{[]string{"redirect", "remove"}, "`sidecar redirect remove [flags]`:\n\n| flag | default | meaning |\n|---|---|---|\n", false},
 	} {
-		help := output(t, program{name: "sidecar", path: process.Binary(t, "sidecar"), args: append(tc.command, "--help")})
+		help := process.Output(t, process.Spec{Name: "sidecar", Path: process.Binary(t, "sidecar"), Args: append(tc.command, "--help")})
 		want := flagTable(t, help, tc.variable)
 		before, after, ok := strings.Cut(page, tc.heading)
 		if !ok {
@@ -112,7 +112,7 @@ func TestVariables(t *testing.T) {
 // refusal is what a sidecar says that does not start.
 func refusal(t *testing.T, env []string, args ...string) string {
 	t.Helper()
-	p := start(t, program{name: "sidecar", path: process.Binary(t, "sidecar"), env: env, args: args})
+	p := process.Run(t, process.Spec{Name: "sidecar", Path: process.Binary(t, "sidecar"), Env: env, Args: args})
 	select {
 	case <-p.Done:
 	case <-time.After(patience):

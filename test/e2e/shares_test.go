@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 const sharedPolicy = `
@@ -32,7 +33,7 @@ func TestSharedRate(t *testing.T) {
 	defer callers.Wait()
 	defer close(done)
 	for i, name := range names {
-		front := m.sidecar(spec{service: "front", instance: name})
+		front := m.sidecar(rig.Spec{Service: "front", Instance: name})
 		client := newClient(t, nil, 0, nil)
 		callers.Go(func() {
 			for {
@@ -44,7 +45,7 @@ func TestSharedRate(t *testing.T) {
 					return
 				case <-pause.C:
 				}
-				req, _ := http.NewRequest("GET", "http://"+front.outbound, nil)
+				req, _ := http.NewRequest("GET", "http://"+front.Outbound, nil)
 				req.Host = "checkout:8080"
 				res, err := client.Do(req)
 				if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // splits are the routes of the service checkout.
@@ -52,10 +53,10 @@ func TestSplits(t *testing.T) {
 			_, _ = io.WriteString(w, name)
 		})))
 	}
-	front := m.sidecar(spec{service: "front", instance: "front-0"})
+	front := m.sidecar(rig.Spec{Service: "front", Instance: "front-0"})
 	client := newClient(t, nil, 0, nil)
 	ask := func(method, target, header string) string {
-		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+front.outbound+target, nil)
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+front.Outbound+target, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,7 @@ func TestSplits(t *testing.T) {
 		}
 	}
 	process.Await(t, patience, answered("checkout"))
-	m.apply(splits)
+	m.Apply(splits)
 	process.Await(t, patience, answered("404 Not Found"))
 	for _, c := range []struct{ method, target, header, want string }{
 		{"GET", "/v2", "", "canary"}, {"GET", "/v2/x", "", "canary"}, {"GET", "/v2?x", "", "canary"}, {"GET", "/v22", "", "404 Not Found"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // A tapped is a sidecar that somebody looks at.
@@ -25,7 +26,7 @@ func tap(t *testing.T, s *sidecar, query url.Values) tapped {
 	out := tapped{calls: make(chan api.TapCall, 100), closed: make(chan error, 1)}
 	open := make(chan struct{})
 	go func() {
-		out.closed <- api.Tap(ctx, s.admin, query, func(e api.TapEvent) {
+		out.closed <- api.Tap(ctx, s.Admin, query, func(e api.TapEvent) {
 			if e.Call != nil {
 				out.calls <- *e.Call
 			} else if e.Missed == nil {
@@ -69,7 +70,7 @@ func TestTap(t *testing.T) {
 		}
 	}))
 	checkout := m.instance("checkout", "checkout-0", app)
-	web := m.sidecar(spec{service: "web", instance: "web-0"})
+	web := m.sidecar(rig.Spec{Service: "web", Instance: "web-0"})
 	out := tap(t, web, url.Values{"side": {"out"}, "service": {"checkout"}, "headers": {"x-user,authorization,x-none"}})
 	in := tap(t, checkout, url.Values{"side": {"in"}})
 	bad := tap(t, checkout, url.Values{"error": {"true"}, "status": {"5xx"}})
@@ -79,7 +80,7 @@ func TestTap(t *testing.T) {
 	tr := &http.Transport{Protocols: &protocols}
 	t.Cleanup(tr.CloseIdleConnections)
 	for version, client := range map[string]*http.Client{"1.1": web.client, "2": {Transport: tr, Timeout: patience}} {
-		req, err := http.NewRequest("GET", "http://"+web.outbound+"/items?token=secret", nil)
+		req, err := http.NewRequest("GET", "http://"+web.Outbound+"/items?token=secret", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 const (
@@ -89,7 +90,7 @@ func database(t *testing.T, p *pod, name string, conns *atomic.Int64) {
 // address they were going to.
 func TestTCP(t *testing.T) {
 	w := newWorld(t, true)
-	w.mesh.apply(tcpObjects)
+	w.mesh.Apply(tcpObjects)
 	front := w.pod("front", "front-0", false)
 	var conns [2]atomic.Int64
 	var dbs [2]*pod
@@ -97,7 +98,7 @@ func TestTCP(t *testing.T) {
 		name := fmt.Sprintf("db-%d", i)
 		dbs[i] = w.network()
 		database(t, dbs[i], name, &conns[i])
-		dbs[i].join(spec{service: "db", instance: name, app: "127.0.0.1:5432", advertise: dbs[i].addr4, flags: []string{"--service-port", "5432"}})
+		dbs[i].join(rig.Spec{Service: "db", Instance: name, App: "127.0.0.1:5432", Advertise: dbs[i].addr4, Flags: []string{"--service-port", "5432"}})
 	}
 	t.Run("the server speaks first", func(t *testing.T) { serverFirst(t, front, dbs, &conns) })
 	t.Run("TLS", func(t *testing.T) { serverNames(t, w, front) })

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // Where nothing is redirected, a listener of its own stands for a service. Its
@@ -30,19 +30,18 @@ func TestTCPListen(t *testing.T) {
 	_, outsidePort, _ := net.SplitHostPort(outside)
 	spans := &sink{}
 	env := append(spans.environment(t, "grpc"), "OTEL_TRACES_SAMPLER=always_on")
-	server := m.sidecar(spec{service: "mail", instance: "mail-0", app: smtp, env: env, flags: []string{"--app-protocol", "tcp"}})
-	m.awaitReady("mail-0")
+	server := m.sidecar(rig.Spec{Service: "mail", Instance: "mail-0", App: smtp, Env: env, Flags: []string{"--app-protocol", "tcp"}})
+	m.AwaitReady("mail-0")
 
-	ports := freePorts(t, 3)
-	addr := func(i int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i])) }
-	front := m.sidecar(spec{service: "front", instance: "front-0", env: env, flags: []string{
-		"--tcp-listen", addr(0) + "=mail:8080",
-		"--tcp-listen", addr(1) + "=localhost:" + outsidePort, // DNS has it, the mesh has not
-		"--tcp-listen", addr(2) + "=nobody.invalid:25",
+	addrs := rig.Addrs(t, 3)
+	front := m.sidecar(rig.Spec{Service: "front", Instance: "front-0", Env: env, Flags: []string{
+		"--tcp-listen", addrs[0] + "=mail:8080",
+		"--tcp-listen", addrs[1] + "=localhost:" + outsidePort, // DNS has it, the mesh has not
+		"--tcp-listen", addrs[2] + "=nobody.invalid:25",
 		"--max-tcp-connections", "2",
 	}})
 	open := func(i int) net.Conn {
-		c, err := net.Dial("tcp", addr(i))
+		c, err := net.Dial("tcp", addrs[i])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +50,7 @@ func TestTCPListen(t *testing.T) {
 		return c
 	}
 	refused := func(i int, why string) {
-		c, err := net.Dial("tcp", addr(i)) // the reset may come before we look
+		c, err := net.Dial("tcp", addrs[i]) // the reset may come before we look
 		if err == nil {
 			_ = c.SetDeadline(time.Now().Add(patience))
 			_, err = c.Read(make([]byte, 1))
@@ -136,8 +135,8 @@ func TestTCPListen(t *testing.T) {
 func TestTCPDrain(t *testing.T) {
 	m := newMesh(t, nil, "", "")
 	echo := stream(t, nil, "127.0.0.1:0", func(c net.Conn) { _, _ = io.Copy(c, c) })
-	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)[0]))
-	front := m.sidecar(spec{service: "front", instance: "front-0", flags: []string{"--tcp-listen", listen + "=" + echo}})
+	listen := rig.Addrs(t, 1)[0]
+	front := m.sidecar(rig.Spec{Service: "front", Instance: "front-0", Flags: []string{"--tcp-listen", listen + "=" + echo}})
 	c, err := net.Dial("tcp", listen)
 	if err != nil {
 		t.Fatal(err)

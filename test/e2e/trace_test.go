@@ -14,6 +14,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/meshd/meshd/internal/testkit/process"
+	"github.com/meshd/meshd/test/rig"
 )
 
 // A chain is web, which calls checkout, which calls stock and hands the trace
@@ -64,8 +65,8 @@ func newChain(t *testing.T, env ...string) *chain {
 		c.all = append(c.all, m.instance("stock", fmt.Sprintf("stock-%d", i), serve(t, nil, "127.0.0.1:0", stock), env...))
 	}
 	s := m.instance("checkout", "checkout-0", serve(t, nil, "127.0.0.1:0", checkout), env...)
-	next.Store(&url.URL{Scheme: "http", Host: s.outbound, Path: "/items", RawQuery: "sku=1"})
-	c.web = m.sidecar(spec{service: "web", instance: "web-0", env: env})
+	next.Store(&url.URL{Scheme: "http", Host: s.Outbound, Path: "/items", RawQuery: "sku=1"})
+	c.web = m.sidecar(rig.Spec{Service: "web", Instance: "web-0", Env: env})
 	c.all = append(c.all, s, c.web)
 	return c
 }

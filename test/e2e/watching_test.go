@@ -25,11 +25,11 @@ func TestWatchingVerbs(t *testing.T) {
 	m.instance("checkout", "checkout-1", app)
 	meshctl := func(into any, args ...string) string {
 		t.Helper()
-		args = append(args, "--meshd", "http://"+m.http)
+		args = append(args, "--meshd", "http://"+m.HTTP)
 		if into != nil {
 			args = append(args, "-o", "json")
 		}
-		text := output(t, program{name: "meshctl " + args[0], path: process.Binary(t, "meshctl"), args: args})
+		text := process.Output(t, process.Spec{Name: "meshctl " + args[0], Path: process.Binary(t, "meshctl"), Args: args})
 		if into != nil {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
 				t.Fatalf("%v: %v\n%s", args, err, text)

@@ -25,13 +25,13 @@ func TestWhy(t *testing.T) {
 	}
 	why := func(args ...string) string {
 		t.Helper()
-		return output(t, program{name: "meshctl why", path: process.Binary(t, "meshctl"),
-			args: append([]string{"why", "--meshd", "http://" + m.http}, args...)})
+		return process.Output(t, process.Spec{Name: "meshctl why", Path: process.Binary(t, "meshctl"),
+			Args: append([]string{"why", "--meshd", "http://" + m.HTTP}, args...)})
 	}
 	text := why("--last-error", "checkout")
 	for _, want := range []string{
 		"The call to default/checkout:8080 failed", "503", "retry: 503", "checkout-0", "checkout-1",
-		"BREAKER", "peak_ewma", front.admin, "GET /",
+		"BREAKER", "peak_ewma", front.Admin, "GET /",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -43,7 +43,7 @@ func TestWhy(t *testing.T) {
 		}
 	}
 	var records []api.CallRecord
-	if err := json.Unmarshal([]byte(why("--last-error", "checkout", "--sidecar", front.admin, "-o", "json")), &records); err != nil {
+	if err := json.Unmarshal([]byte(why("--last-error", "checkout", "--sidecar", front.Admin, "-o", "json")), &records); err != nil {
 		t.Fatal(err)
 	}
 	if len(records) != 1 || records[0].Status != 503 || len(records[0].Attempts) < 2 || len(records[0].Candidates) != 2 {

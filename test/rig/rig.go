@@ -3,6 +3,7 @@
 package rig
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/meshd/meshd/ctl/api"
+	"github.com/meshd/meshd/internal/testkit/netns"
 	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/supervise"
 )
@@ -36,16 +38,33 @@ type Mesh struct {
 func New(t testing.TB) *Mesh {
 	t.Helper()
 	a := Addrs(t, 2)
-	m := &Mesh{XDS: a[0], HTTP: a[1], t: t, client: newClient(t)}
-	m.Meshd = process.Run(t, process.Spec{Path: process.Binary(t, "meshd"), Args: []string{
+	return start(t, nil, a[0], a[1])
+}
+
+// NewIn is New in a namespace, with the default ports of an address there.
+func NewIn(t testing.TB, ns *netns.NS, host string) *Mesh {
+	t.Helper()
+	return start(t, ns, net.JoinHostPort(host, "15010"), net.JoinHostPort(host, "15020"))
+}
+
+func start(t testing.TB, ns *netns.NS, xds, http string) *Mesh {
+	t.Helper()
+	m := &Mesh{XDS: xds, HTTP: http, t: t, client: newClient(t, ns)}
+	m.Meshd = process.Run(t, process.Spec{NS: ns, Path: process.Binary(t, "meshd"), Args: []string{
 		"--xds-addr", m.XDS, "--http-addr", m.HTTP, "--data-dir", t.TempDir()}})
 	process.Await(t, Patience, func() error { return get(m.client, "http://"+m.HTTP+"/readyz", nil) })
 	return m
 }
 
 // newClient opens a connection a call, so that none outlives the test.
-func newClient(t testing.TB) *http.Client {
+func newClient(t testing.TB, ns *netns.NS) *http.Client {
 	tr := &http.Transport{DisableKeepAlives: true}
+	if ns != nil {
+		tr.DialContext = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+			err = ns.Do(func() error { c, err = (&net.Dialer{}).DialContext(ctx, network, addr); return err })
+			return c, err
+		}
+	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: Patience}
 }
@@ -95,7 +114,11 @@ type Spec struct {
 	Port     string // that callers name; 8080 if empty
 	Outbound string // where the application calls; a free port if empty
 	Flags    []string
-	Env      []string // beside the test's own
+	Env      []string  // beside the test's own
+	NS       *netns.NS // where it runs, on the default ports; nil: as the test does, on free ones
+	UID      int       // its user; 0: the test's own
+
+	Advertise string // the address that callers get; empty: as the sidecar has it
 }
 
 // A Sidecar is one that runs, and where it listens.
@@ -109,8 +132,11 @@ type Sidecar struct {
 // Sidecar starts one, and waits until it serves.
 func (m *Mesh) Sidecar(t testing.TB, s Spec) *Sidecar {
 	t.Helper()
-	a := Addrs(t, 3)
-	out := &Sidecar{Outbound: a[0], Inbound: a[1], Admin: a[2], client: newClient(t)}
+	a := []string{"127.0.0.1:15001", "[::]:15006", "127.0.0.1:15000"}
+	if s.NS == nil {
+		a = Addrs(t, 3)
+	}
+	out := &Sidecar{Outbound: a[0], Inbound: a[1], Admin: a[2], client: newClient(t, s.NS)}
 	if s.Outbound != "" {
 		out.Outbound = s.Outbound
 	}
@@ -126,10 +152,11 @@ func (m *Mesh) Sidecar(t testing.TB, s Spec) *Sidecar {
 	args := []string{
 		"--service", s.Service, "--instance", s.Instance, "--service-port", s.Port, "--meshd", m.XDS,
 		"--outbound", out.Outbound, "--inbound", out.Inbound, "--admin", out.Admin, "--app", s.App,
+		"--advertise", s.Advertise,
 	}
 	out.Process = process.Run(t, process.Spec{
 		Name: "sidecar " + s.Instance, Path: process.Binary(t, "sidecar"), Args: append(args, s.Flags...),
-		Env: append(os.Environ(), s.Env...),
+		Env: append(os.Environ(), s.Env...), NS: s.NS, UID: s.UID,
 	})
 	process.Await(t, Patience, func() error { return out.Get("/ready", nil) })
 	return out
