@@ -93,8 +93,8 @@ type InstanceStat struct {
 	Attempts float64 `json:"attempts"` // a second
 	Failures float64 `json:"failures"` // of these, a second
 	// Weight is the part of its calls to the service that a caller aims at, 0
-	// to 1, at the end of the span: the mean over those that say so, however many
-	// calls each makes. It is nil where none does.
+	// to 1, at the end of the span: the mean over those that have called it of
+	// late, however much each. It is nil where nobody has.
 	Weight *float64 `json:"weight,omitempty"`
 }
 

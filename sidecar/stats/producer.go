@@ -136,7 +136,9 @@ func (p *production) clients(services []ServiceSnapshot) {
 			requests = append(requests, p.pointOf(int64(e.Requests), of))
 			failures = append(failures, p.pointOf(int64(e.Failures), of))
 			inFlight = append(inFlight, p.pointOf(e.InFlight, of))
-			weights = append(weights, metricdata.DataPoint[float64]{Attributes: of, StartTime: p.start, Time: p.now, Value: e.Weight})
+			if !s.quiet {
+				weights = append(weights, metricdata.DataPoint[float64]{Attributes: of, StartTime: p.start, Time: p.now, Value: e.Weight})
+			}
 			if e.Breaker != BreakerClosed {
 				open = append(open, p.point(1, name, address, id, attribute.String("meshd.breaker.rule", e.BreakerRule)))
 			}

@@ -57,7 +57,7 @@ func (r *Registry) WritePrometheus(w io.Writer, format PrometheusFormat) error {
 	p.side("client", snap.Client, true)
 	p.side("server", snap.Server, false)
 	p.clients(snap.Client)
-	p.troubled(snap.Client)
+	p.some(snap.Client)
 	p.tcp(snap)
 	p.figures(snap.Client)
 	p.figures(snap.Server)
@@ -179,7 +179,6 @@ func (p promWriter) clients(services []ServiceSnapshot) {
 		{"meshd_endpoint_requests_total", "counter", "Attempts sent to an endpoint.", func(e EndpointStat) float64 { return float64(e.Requests) }},
 		{"meshd_endpoint_failures_total", "counter", "Attempts on an endpoint that failed.", func(e EndpointStat) float64 { return float64(e.Failures) }},
 		{"meshd_endpoint_active_requests", "gauge", "Attempts in flight on an endpoint.", func(e EndpointStat) float64 { return float64(e.InFlight) }},
-		{"meshd_endpoint_weight", "gauge", "Part of new calls that an endpoint is to get, 0 to 1.", func(e EndpointStat) float64 { return e.Weight }},
 	} {
 		p.head(m.name, m.kind, m.help)
 		for _, s := range services {
@@ -190,9 +189,17 @@ func (p promWriter) clients(services []ServiceSnapshot) {
 	}
 }
 
-// troubled writes what few endpoints have.
-func (p promWriter) troubled(services []ServiceSnapshot) {
-	const breaker, ejections = "meshd_endpoint_breaker", "meshd_endpoint_ejections_total"
+// some writes what not all endpoints have.
+func (p promWriter) some(services []ServiceSnapshot) {
+	const weight, breaker, ejections = "meshd_endpoint_weight", "meshd_endpoint_breaker", "meshd_endpoint_ejections_total"
+	p.head(weight, "gauge", "Part of new calls that an endpoint is to get, 0 to 1.")
+	for _, s := range services {
+		for _, e := range s.Endpoints {
+			if !s.quiet {
+				p.sample(weight, e.Weight, "meshd_service", s.Name, "meshd_endpoint", e.Address, "meshd_endpoint_id", e.ID)
+			}
+		}
+	}
 	p.head(breaker, "gauge", "1 of an endpoint whose breaker is open or half open.")
 	for _, s := range services {
 		for _, e := range s.Endpoints {

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
 func TestSameNameSameCounters(t *testing.T) {
@@ -159,6 +162,51 @@ func TestSnapshotJSON(t *testing.T) {
 	s.SetEndpoints(nil)
 	if snap := r.Snapshot().Client[0]; snap.Endpoints != nil {
 		t.Error("endpoints outlive SetEndpoints(nil)")
+	}
+}
+
+// Weights are told of services that are called: what the others' endpoints would
+// get is nobody's share.
+func TestWeightsOfWhatIsCalled(t *testing.T) {
+	r := NewRegistry()
+	now := r.start
+	r.now = func() time.Time { return now }
+	s := r.Client("default/checkout:8080")
+	s.SetEndpoints(func() []EndpointStat { return []EndpointStat{{Address: "127.0.0.1:1", Weight: 1}} })
+	told := func() bool {
+		now = now.Add(time.Second)
+		scopes, err := r.Produce(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		if err := r.WritePrometheus(&text, PrometheusText); err != nil {
+			t.Fatal(err)
+		}
+		otlp := slices.ContainsFunc(scopes[0].Metrics, func(m metricdata.Metrics) bool { return m.Name == EndpointWeight })
+		if prometheus := strings.Contains(text.String(), "meshd_endpoint_weight{"); otlp != prometheus {
+			t.Errorf("told over OTLP %v, at /metrics %v", otlp, prometheus)
+		}
+		return otlp
+	}
+	if told() {
+		t.Error("told before anybody called")
+	}
+	s.Route("all").Record(200, ErrNone, time.Millisecond)
+	if !told() {
+		t.Error("not told after a call")
+	}
+	now = now.Add(quietAfter)
+	if told() {
+		t.Error("told long after the last call")
+	}
+	s.TCP().Begin()
+	now = now.Add(2 * quietAfter)
+	if !told() {
+		t.Error("not told while a connection is open")
+	}
+	if weight := r.Snapshot().Client[0].Endpoints[0].Weight; weight != 1 {
+		t.Errorf("at /stats it is %v", weight)
 	}
 }
 

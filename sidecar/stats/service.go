@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // maxRoutes bounds the routes that one service tells apart; further ones count
@@ -141,9 +142,11 @@ type Service struct {
 	parts                [Parts]atomic.Int64 // ns
 	tcp                  atomic.Pointer[TCP]
 
-	mu     sync.Mutex // guards routes and order; never held while recording
+	mu     sync.Mutex // guards the rest; never held while recording
 	routes map[string]*Route
 	order  []*Route
+	calls  uint64    // as of the last look
+	called time.Time // the last look at which there were more, or some in flight
 }
 
 func newService(name string, oneRoute bool) *Service {
@@ -196,7 +199,7 @@ func (s *Service) SetEndpoints(list func() []EndpointStat) {
 	s.endpoints.Store(&list)
 }
 
-func (s *Service) snapshot() ServiceSnapshot {
+func (s *Service) snapshot(now time.Time) ServiceSnapshot {
 	s.mu.Lock()
 	routes := s.order[:len(s.order):len(s.order)]
 	s.mu.Unlock()
@@ -223,10 +226,34 @@ func (s *Service) snapshot() ServiceSnapshot {
 	if list := s.endpoints.Load(); list != nil {
 		out.Endpoints = (*list)()
 	}
+	out.quiet = s.quiet(&out, now)
 	for _, e := range out.Endpoints {
 		if e.Breaker != BreakerClosed {
 			out.BreakersOpen++
 		}
 	}
 	return out
+}
+
+// quietAfter is how long nobody calls a service before its endpoints' weights
+// are not told any more: what is meant for calls that nobody makes would hide
+// what callers do.
+const quietAfter = 30 * time.Second
+
+// quiet reports whether nobody has called the service of late. Looks a few
+// seconds apart are as good as many.
+func (s *Service) quiet(of *ServiceSnapshot, now time.Time) bool {
+	calls, active := uint64(0), of.Active
+	for i := range of.Series {
+		calls += of.Series[i].Count
+	}
+	if of.TCP != nil {
+		calls, active = calls+of.TCP.Connections, active+of.TCP.Active
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if calls != s.calls || active > 0 {
+		s.calls, s.called = calls, now
+	}
+	return now.Sub(s.called) > quietAfter
 }

@@ -35,6 +35,8 @@ type ServiceSnapshot struct {
 	Series        []Series          `json:"series,omitempty"`
 	TCP           *TCPSnapshot      `json:"tcp,omitempty"`
 	Figures       Figures           `json:"figures,omitempty"`
+
+	quiet bool // nobody has called it of late
 }
 
 // A Series is the calls of one route that ended in one way. Status is 0 when
@@ -83,24 +85,25 @@ func (r *Registry) Snapshot() Snapshot {
 	servers := r.servers.order[:len(r.servers.order):len(r.servers.order)]
 	r.mu.Unlock()
 
+	now := r.now()
 	return Snapshot{
 		Start:       r.start,
-		Time:        r.now(),
+		Time:        now,
 		Connections: Connections{r.Downstream.Value(), r.Upstream.Value()},
 		Panics:      r.Panics.Value(),
 		Malformed:   r.Malformed.Value(),
 		Passthrough: r.Passthrough.Value(),
 		Refused:     r.refusals(),
-		Client:      snapshots(clients),
-		Server:      snapshots(servers),
+		Client:      snapshots(clients, now),
+		Server:      snapshots(servers, now),
 		Figures:     r.allFigures(),
 	}
 }
 
-func snapshots(services []*Service) []ServiceSnapshot {
+func snapshots(services []*Service, now time.Time) []ServiceSnapshot {
 	out := make([]ServiceSnapshot, 0, len(services))
 	for _, s := range services {
-		out = append(out, s.snapshot())
+		out = append(out, s.snapshot(now))
 	}
 	return out
 }
