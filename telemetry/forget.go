@@ -72,7 +72,7 @@ func (s *Store) dropBefore(n int64) {
 // fit forgets the oldest minutes while there is more than Config.MaxHistory.
 // Needs s.mu.
 func (s *Store) fit() {
-	for n := s.cur - int64(s.cfg.Retention/step); s.historyBytes > s.cfg.MaxHistory && n < s.cur; {
+	for n := s.cur - int64(s.cfg.Retention/step); s.historyBytes+s.liveBytes > s.cfg.MaxHistory && n < s.cur; {
 		before := s.historyBytes
 		n += perChunk
 		s.dropBefore(n)

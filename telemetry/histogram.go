@@ -158,28 +158,52 @@ func (h *Histogram) merge(o *Histogram) {
 	}
 }
 
-// widen gives h the coarser of its own and the given scale, and room for n
-// buckets of that scale from offset.
+// maxSpan is how many buckets a Histogram may span: 16 octaves at Scale, from
+// 1 ms to a minute. What is wider apart makes it coarser, as in OpenTelemetry's
+// own aggregation, and not larger: there are tens of thousands of them.
+const maxSpan = 16 << Scale
+
+// widen gives h the coarser of its own and the given scale, or a yet coarser
+// one, and room for n buckets of the given scale from offset.
 func (h *Histogram) widen(scale, offset int32, n int) {
 	if !h.used {
 		h.used, h.scale = true, scale
 	}
-	if scale < h.scale {
-		old := *h
-		h.scale, h.counts = scale, nil
-		shift := uint(old.scale - scale)
-		if len(old.counts) > 0 {
-			h.reserve(old.offset>>shift, (old.offset+int32(len(old.counts))-1)>>shift)
+	to := min(scale, h.scale)
+	if n > 0 {
+		first, last := offset>>uint(scale-to), (offset+int32(n)-1)>>uint(scale-to)
+		if k := int32(len(h.counts)); k > 0 {
+			shift := uint(h.scale - to)
+			first, last = min(first, h.offset>>shift), max(last, (h.offset+k-1)>>shift)
 		}
-		for i, c := range old.counts {
-			h.counts[(old.offset+int32(i))>>shift-h.offset] += c
+		for ; last-first >= maxSpan; first, last = first>>1, last>>1 {
+			to--
 		}
+	}
+	if to < h.scale {
+		h.coarsen(to)
 	}
 	if n > 0 {
 		shift := uint(scale - h.scale)
 		h.reserve(offset>>shift, (offset+int32(n)-1)>>shift)
 	}
 }
+
+// coarsen merges buckets until h has the given scale, which is coarser.
+func (h *Histogram) coarsen(scale int32) {
+	old := *h
+	h.scale, h.counts = scale, nil
+	shift := uint(old.scale - scale)
+	if len(old.counts) > 0 {
+		h.reserve(old.offset>>shift, (old.offset+int32(len(old.counts))-1)>>shift)
+	}
+	for i, c := range old.counts {
+		h.counts[(old.offset+int32(i))>>shift-h.offset] += c
+	}
+}
+
+// bytes is what h holds beside itself.
+func (h *Histogram) bytes() int { return 4 * cap(h.counts) }
 
 // reserve makes h cover the buckets first..last.
 func (h *Histogram) reserve(first, last int32) {

@@ -141,6 +141,30 @@ func TestSubtract(t *testing.T) {
 	}
 }
 
+// A histogram of what lies very far apart is coarser, not larger, and its
+// percentiles are wrong by a bucket of that width.
+func TestWideHistogram(t *testing.T) {
+	var h Histogram
+	var values []float64
+	for i := range 30 {
+		values = append(values, math.Exp2(float64(i)-20))
+	}
+	for _, v := range values {
+		offset, counts := observe(Scale, v)
+		var b buckets
+		b.set(Scale, 0, offset, counts)
+		h.add(&b, 1)
+	}
+	if len(h.counts) > maxSpan || h.bytes() > 8*maxSpan || h.Count() != 30 {
+		t.Errorf("%d buckets, %d bytes, %v values", len(h.counts), h.bytes(), h.Count())
+	}
+	for i, v := range values {
+		if got := h.Quantile((float64(i) + 0.5) / 30); math.Abs(got/v-1) > 0.045 {
+			t.Errorf("value %d is %v, want %v", i, got, v)
+		}
+	}
+}
+
 // FuzzBuckets feeds arbitrary histograms: no panic, bounded size, no value lost.
 func FuzzBuckets(f *testing.F) {
 	f.Add(int32(5), int32(-300), []byte{1, 2, 3}, int32(3), int32(7), []byte{9})
@@ -168,7 +192,7 @@ func FuzzBuckets(f *testing.F) {
 		if got := h.Count(); math.Abs(got-float64(sum1+sum2)) > 0.01*float64(sum1+sum2) {
 			t.Fatalf("count %v, want %d", got, sum1+sum2)
 		}
-		if len(h.counts) > maxBuckets {
+		if len(h.counts) > maxSpan {
 			t.Fatalf("%d buckets", len(h.counts))
 		}
 		if q := h.Quantile(0.99); math.IsNaN(q) || math.IsInf(q, 0) || q < 0 {

@@ -36,8 +36,8 @@ type Config struct {
 	MaxEdges     int
 	MaxReporters int
 	MaxSeries    int
-	// And in bytes: what has passed (default 192 MiB: beyond it the oldest
-	// minutes are forgotten early), the last values of reported distributions
+	// And in bytes: what has passed, the last minute's distributions included
+	// (default 192 MiB: beyond it the oldest minutes are forgotten early), the last values of reported distributions
 	// (64 MiB), and spans (64 MiB, the oldest trace leaves first).
 	MaxHistory    int
 	MaxHistograms int
@@ -81,6 +81,7 @@ type Store struct {
 
 	nSeries, nInstances          int
 	historyBytes, histogramBytes int
+	liveBytes                    int // of distributions that reports may still add to, as of the last tick
 	// Slots before which there is no use in trying to make room.
 	noEvict, noEvictEdge, noEvictService int64
 
@@ -209,7 +210,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Reporters, st.Series, st.Services = len(s.reporters), s.nSeries, len(s.services)
-	st.Instances, st.Edges, st.HistoryBytes = s.nInstances, len(s.edges), s.historyBytes
+	st.Instances, st.Edges, st.HistoryBytes = s.nInstances, len(s.edges), s.historyBytes+s.liveBytes
 	s.traces.count(&st)
 	return st
 }
@@ -294,6 +295,26 @@ func (s *Store) sample(now int64, instances map[Service]int) {
 		s.notice(svc)
 	}
 	s.sampled = max(s.sampled, s.cur-1)
+	s.liveBytes = s.live()
+}
+
+// live is what the distributions weigh that are not packed yet. Needs s.mu.
+func (s *Store) live() (bytes int) {
+	for _, svc := range s.services {
+		for i := range svc.hot {
+			bytes += svc.hot[i].client.bytes() + svc.hot[i].server.bytes()
+		}
+		for _, in := range svc.instances {
+			bytes += in.pending[0].latency.bytes() + in.pending[1].latency.bytes()
+		}
+	}
+	for _, e := range s.edges {
+		bytes += e.sum.latency.bytes()
+		for i := range e.hot {
+			bytes += e.hot[i].latency.bytes()
+		}
+	}
+	return bytes
 }
 
 // advance opens the slots up to n. Time that goes backwards changes nothing.

@@ -288,6 +288,31 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// The distributions of the last minute, which are not packed yet, count among
+// what has passed: what they weigh more, older minutes make place for.
+func TestLastMinuteCounts(t *testing.T) {
+	fill := func(max int) *world {
+		w := newWorld(t, Config{MaxHistory: max})
+		for i := range 300 {
+			w.pass(time.Second)
+			w.report("a", histMetric(duration, w.start, w.now, 5, repeat(0.001, i+1), "meshd.service", checkoutPort),
+				histMetric(duration, w.start, w.now, 5, repeat(10, i+1), "meshd.service", checkoutPort, "error.type", "timeout"))
+		}
+		w.pass(time.Second)
+		return w
+	}
+	w := fill(1 << 30)
+	all, live := w.store.Stats().HistoryBytes, w.store.live()
+	if live < hotSlots/2*4*14<<Scale { // 14 octaves in each second with calls
+		t.Errorf("%d bytes of %d are not packed", live, all)
+	}
+	most := live + (all-live)/2
+	w = fill(most)
+	if st := w.store.Stats(); st.OverflowHistory == 0 || st.HistoryBytes > most {
+		t.Errorf("of at most %d, %d without the last minute: %+v", most, all-live, st)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	w := newWorld(t, Config{})
 	const svc = "default/checkout:8080"
