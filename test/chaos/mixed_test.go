@@ -286,7 +286,7 @@ func TestMixedTraffic(t *testing.T) {
 	r := newRig(t)
 	r.run(4, "--max-restarts", "1000")
 	all := r.awaitReady(4)
-	tcp := addrs(t, 1)[0]
+	tcp := testrig.Addrs(t, 1)[0]
 	c := r.client("--tcp-listen", tcp+"="+authority)
 	c.awaitEndpoints(4)
 	warm := mix(t, c.outbound, tcp)

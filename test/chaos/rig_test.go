@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,7 +16,7 @@ import (
 
 	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/internal/testkit/process"
-	"github.com/meshd/meshd/supervise"
+	testrig "github.com/meshd/meshd/test/rig"
 )
 
 const (
@@ -47,24 +46,9 @@ func start(t *testing.T, name string, env []string, path string, args ...string)
 	return process.Run(t, process.Spec{Name: name, Env: append(os.Environ(), env...), Path: path, Args: args})
 }
 
-// addrs are n free addresses of loopback, outside of the range from which
-// outgoing connections take theirs.
-func addrs(t *testing.T, n int) []string {
-	t.Helper()
-	ports, err := supervise.FreePorts(n, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, p := range ports {
-		out = append(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
-	}
-	return out
-}
-
 func newRig(t *testing.T, meshdFlags ...string) *rig {
 	t.Helper()
-	a := addrs(t, 2)
+	a := testrig.Addrs(t, 2)
 	r := &rig{t: t, dir: t.TempDir(), xds: a[0], http: a[1], transport: &http.Transport{DisableKeepAlives: true}, meshdFlags: meshdFlags}
 	if err := os.Mkdir(r.apps(), 0o700); err != nil {
 		t.Fatal(err)
@@ -215,7 +199,7 @@ type client struct {
 // client starts one, which knows the service when it returns.
 func (r *rig) client(flags ...string) *client {
 	r.t.Helper()
-	a := addrs(r.t, 2)
+	a := testrig.Addrs(r.t, 2)
 	c := &client{rig: r, outbound: a[0], admin: a[1], flags: flags}
 	c.start()
 	return c

@@ -2,13 +2,11 @@ package e2e
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,34 +15,6 @@ import (
 	"github.com/meshd/meshd/test/rig"
 )
 
-// silent accepts connections and says nothing, until the test ends.
-func silent(t *testing.T) (url string) {
-	l := listen(t, nil, "127.0.0.1:0")
-	var mu sync.Mutex
-	var open []net.Conn
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-		for _, c := range open {
-			c.Close()
-		}
-	})
-	return "http://" + l.Addr().String()
-}
-
 // TestTelemetryNeverWaits: every call is traced, logged and written down, and
 // nobody takes any of it: the backend is dead, slow or refuses, meshd hangs, and
 // the access log is a pipe that is not read. No call is slower for it, memory
@@ -52,7 +22,7 @@ func silent(t *testing.T) (url string) {
 func TestTelemetryNeverWaits(t *testing.T) {
 	for name, backend := range map[string]func(*testing.T) string{
 		"dead": func(*testing.T) string { return "http://127.0.0.1:9" },
-		"slow": silent,
+		"slow": func(t *testing.T) string { return "http://" + rig.Deaf(t) },
 		"refuses": func(t *testing.T) string {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)

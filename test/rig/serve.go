@@ -36,6 +36,29 @@ func Serve(t testing.TB, version int, h http.Handler) string {
 	return l.Addr().String()
 }
 
+// Deaf accepts connections, and that is all, until the test ends. It returns
+// where.
+func Deaf(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
 // Transport makes calls over one version of HTTP, 1 or 2, without TLS, all of
 // them to addr, whatever their URL says.
 func Transport(t testing.TB, version int, addr string) *http.Transport {

@@ -23,7 +23,7 @@ func TestDead(t *testing.T) {
 	m.Sidecar(t, rig.Spec{Service: "cart", App: rig.Serve(t, 1, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))})
 	refusing := rig.Serve(t, 1, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
 	gone := rig.Addrs(t, 1)[0] // nobody listens there
-	slow := deaf(t)
+	slow := rig.Deaf(t)
 	type backend struct {
 		name, protocol, url string
 		sidecar             *rig.Sidecar
@@ -110,28 +110,6 @@ func peak(t *testing.T, s *rig.Sidecar) (bytes int64) {
 		t.Fatalf("VmHWM: %v in\n%s", err, text)
 	}
 	return bytes << 10
-}
-
-// deaf accepts connections, and that is all, until the test ends.
-func deaf(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			defer c.Close()
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); <-done })
-	return l.Addr().String()
 }
 
 // refuser is a gRPC server that knows no method.
