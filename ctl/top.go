@@ -35,9 +35,10 @@ the last five seconds. On a terminal the table is drawn again in place, else
 there is a line a service each time.
 
 --instances shows a service's instances over the last ten seconds, as their own
-sidecars see them, and how far their shares are from equal ones. --routes shows
-its routes between two looks, as the sidecars of those that call it count them;
---sidecar names one that meshd does not know.
+sidecars see them, how far their shares are from equal ones, and the weights
+that their callers' balancers aim at now. --routes shows its routes between two
+looks, as the sidecars of those that call it count them; --sidecar names one
+that meshd does not know.
 
 A call failed if its HTTP status was 500 or more, if its gRPC status was
 UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE or DATA_LOSS,

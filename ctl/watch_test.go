@@ -26,6 +26,7 @@ func watched(t *testing.T) *ctltest.Meshd {
 	}
 	checkout, web := api.ServiceName{Namespace: "default", Name: "checkout"}, api.ServiceName{Namespace: "default", Name: "web"}
 	cart := api.ServiceName{Namespace: "shop", Name: "cart"}
+	weight := 0.5
 	m.Answers = map[string]any{
 		"/api/v1/services/default/checkout/series": map[string]any{"samples": samples},
 		"/api/v1/services/shop/cart/series":        map[string]any{"samples": []api.Sample{}},
@@ -33,7 +34,7 @@ func watched(t *testing.T) *ctltest.Meshd {
 		"/api/v1/services/shop/cart/events":        map[string]any{"events": []api.Event{}},
 		"/api/v1/services/default/checkout/instances": map[string]any{"instances": []api.InstanceStat{
 			{ID: "checkout-0", Address: "127.0.0.1:31006", RPS: 150, Share: 0.75, Success: 1, P50Ms: 5, P90Ms: 9, P99Ms: 30, InFlight: 2},
-			{ID: "checkout-1", Address: "127.0.0.1:31016", RPS: 50, Share: 0.25, Success: 0.98, P50Ms: 4, P90Ms: 8, P99Ms: 20, Failures: 1, Attempts: 51},
+			{ID: "checkout-1", Address: "127.0.0.1:31016", RPS: 50, Share: 0.25, Success: 0.98, P50Ms: 4, P90Ms: 8, P99Ms: 20, Failures: 1, Attempts: 51, Weight: &weight},
 			{ID: "checkout-2"},
 		}},
 		"/api/v1/map": map[string]any{"edges": []api.Edge{

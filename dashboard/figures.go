@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshd/meshd/dashboard/chart"
@@ -71,10 +72,18 @@ func scaleFigure(id telemetry.Service, instance string, s state, samples []telem
 		g := glyphs[e.Kind]
 		f.Marks = append(f.Marks, chart.Mark{
 			X: e.Time.Sub(s.to).Seconds(), Glyph: g.sign, Color: g.color, Link: "#" + ids[i],
-			Title: e.Time.UTC().Format(time.TimeOnly) + " " + g.text + ": " + e.Text,
+			Title: e.Time.UTC().Format(time.TimeOnly) + " " + g.text + ": " + named(e),
 		})
 	}
 	return f
+}
+
+// named is an event's text, with the instance that it is of.
+func named(e telemetry.Event) string {
+	if e.Instance == "" || strings.Contains(e.Text, e.Instance) {
+		return e.Text
+	}
+	return e.Instance + " " + e.Text
 }
 
 // axis is the time of a picture, in seconds from the state's end.

@@ -44,6 +44,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	weight := 0.3
 	for name, got := range map[string]string{
 		"scale.svg":    picture(live, ""),
 		"instance.svg": picture(held, "checkout-0"),
@@ -52,7 +53,7 @@ func TestGolden(t *testing.T) {
 		"call.svg":     string(spanBar(trace.Spans[0], begin, whole)),
 		"server.svg":   string(spanBar(trace.Spans[5], begin, whole)),
 		"instant.svg":  string(spanBar(trace.Spans[6], begin, 0)),
-		"share.svg":    string(shareBar(0.5, 0.25, 0.5)),
+		"share.svg":    string(shareBar(0.5, &weight, 0.25, 0.5)),
 	} {
 		for d := xml.NewDecoder(strings.NewReader(got)); ; {
 			if _, err := d.Token(); err == io.EOF {

@@ -44,11 +44,12 @@ func (r *told) Series(id telemetry.Service, sel telemetry.Selection, span teleme
 }
 
 func (r *told) Instances(telemetry.Service, telemetry.Span) []telemetry.InstanceStat {
+	weights := []float64{0.4, 0}
 	return []telemetry.InstanceStat{
-		{ID: "checkout-0", Address: "127.0.0.1:31006", RPS: 50, Share: 0.5, Success: 1, P50Ms: 9, P90Ms: 12, P99Ms: 15, InFlight: 1, Attempts: 51, Failures: 1},
+		{ID: "checkout-0", Address: "127.0.0.1:31006", RPS: 50, Share: 0.5, Success: 1, P50Ms: 9, P90Ms: 12, P99Ms: 15, InFlight: 1, Attempts: 51, Failures: 1, Weight: &weights[0]},
 		{ID: "checkout-1", Address: "127.0.0.1:31007", RPS: 30, Share: 0.3, Success: 0.5, P50Ms: 9, P90Ms: 12, P99Ms: 14, InFlight: 1, Attempts: 30},
 		{ID: "checkout-2", RPS: 20, Share: 0.2, Success: 1, P50Ms: 20, P90Ms: 50, P99Ms: 80, InFlight: 1, Attempts: 20},
-		{ID: "checkout-3", Success: 1},
+		{ID: "checkout-3", Success: 1, Weight: &weights[1]},
 	}
 }
 
@@ -72,6 +73,7 @@ func (r *told) Events(telemetry.Service, telemetry.Span) []telemetry.Event {
 	return []telemetry.Event{
 		{Time: r.now.Add(-time.Minute), Kind: telemetry.EventScaled, Text: "from 2 to 3"},
 		{Time: r.now.Add(-50 * time.Second), Kind: telemetry.EventJoined, Instance: "checkout-2", Text: "takes calls <now>"},
+		{Time: r.now.Add(-40 * time.Second), Kind: telemetry.EventEjected, Instance: "checkout-1", Text: "checkout-1 is ejected by web-0: latency"},
 		{Time: r.now.Add(-2 * time.Second), Kind: "unheard-of", Text: "who knows"},
 	}
 }

@@ -47,7 +47,8 @@ func newTabs(id telemetry.Service, s state, current string) tabs {
 
 // eventRow is an event in words.
 type eventRow struct {
-	ID, Time, Glyph, Kind, Text, Instance string
+	ID, Time, Glyph, Kind, Text string
+	Instance, Link              string // whose it is, and its view
 }
 
 // sampleRow is a step in numbers.
@@ -84,7 +85,7 @@ func (d *Dashboard) service(r *http.Request, s state) (page, error) {
 		events = slices.DeleteFunc(slices.Clone(events), func(e telemetry.Event) bool { return e.Instance != "" && e.Instance != b.Instance })
 	}
 	events = events[max(0, len(events)-maxEvents):]
-	b.Events = eventRows(events)
+	b.Events = eventRows(events, func(instance string) string { return s.link(servicePath(id), "instance", instance) })
 	figure := scaleFigure(id, b.Instance, s, samples, events)
 	if b.Wide, err = inline(figure, 860, 860); err != nil {
 		return page{}, err
@@ -171,7 +172,7 @@ var glyphs = map[telemetry.EventKind]struct {
 	telemetry.EventDeployed:      {"◆", "deployed", 4},
 }
 
-func eventRows(events []telemetry.Event) []eventRow {
+func eventRows(events []telemetry.Event, link func(instance string) string) []eventRow {
 	var out []eventRow
 	ids := eventIDs(events)
 	for i, e := range slices.Backward(events) {
@@ -179,10 +180,14 @@ func eventRows(events []telemetry.Event) []eventRow {
 		if g.text == "" {
 			g.sign, g.text = "·", string(e.Kind)
 		}
-		if strings.HasPrefix(e.Text, e.Instance) { // it is named there
-			e.Instance = ""
+		row := eventRow{ID: ids[i], Time: e.Time.UTC().Format(time.TimeOnly), Glyph: g.sign, Kind: g.text, Text: e.Text, Instance: e.Instance}
+		if e.Instance != "" {
+			row.Link = link(e.Instance)
+			if rest, ok := strings.CutPrefix(e.Text, e.Instance); ok { // it is named there
+				row.Text = strings.TrimLeft(rest, ": ")
+			}
 		}
-		out = append(out, eventRow{ID: ids[i], Time: e.Time.UTC().Format(time.TimeOnly), Glyph: g.sign, Kind: g.text, Text: e.Text, Instance: e.Instance})
+		out = append(out, row)
 	}
 	return out
 }

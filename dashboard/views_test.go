@@ -44,7 +44,9 @@ func TestViews(t *testing.T) {
 			{"/services/default/checkout", 200, []string{
 				`href="/traces/` + slowTrace + `"`, `href="/services/default/checkout/instances?window=5m"`, "The knee is at about 4", ">knee<",
 				">Latency<", ">Success<", ">Calls/s<", ">In flight<", ">Instances<", ">Mean latency by part<", ">downstream<", ">held<",
-				"▲", "from 2 to 3", "takes calls &lt;now&gt;", "unheard-of", `action="/scale/default/checkout?window=5m"`,
+				"▲", "from 2 to 3", "takes calls &lt;now&gt;", "unheard-of",
+				`<strong>ejected</strong> <a href="/services/default/checkout?instance=checkout-1&amp;window=5m">checkout-1</a> <span class="faint">is ejected by web-0: latency</span>`,
+				"ejected: checkout-1 is ejected by web-0: latency</title>", "joined: checkout-2 takes calls &lt;now&gt;</title>", `action="/scale/default/checkout?window=5m"`,
 				"Hold this moment", ">offered<",
 			}, []string{"data-fixed"}},
 			{"/services/default/checkout?instance=checkout-0&window=2m", 200, []string{"Only what the sidecar of instance <strong>checkout-0</strong>", "instance checkout-0 of default/checkout"}, []string{"/scale/"}},
@@ -54,6 +56,7 @@ func TestViews(t *testing.T) {
 			{"/services/default/checkout/instances", 200, []string{
 				"2.00 ×", "The busiest of 4 has 2.00 times an equal share.", `<span class="bad">80 ms</span>`, `<span class="bad">50.00 %</span>`,
 				"127.0.0.1:31006", `href="/services/default/checkout?instance=checkout-1&amp;window=5m"`, `class="share"`,
+				`width="78.4" height="4" fill="var(--chart-2)"`, `<td class="n">40.00 %</td>`, `<td class="n">0.00 %</td>`, `<td class="n">–</td>`, "aim at now",
 			}, nil},
 			{"/map", 200, []string{"load</text>", "shop/cart", "100/s · 30 ms", "default/checkout calls shop/cart: 40/s, success 100 %, p99 2 ms",
 				`<th scope="row"><a href="/services/default/checkout?window=5m">default/checkout</a></th>`, "3 instances"}, nil},

@@ -55,6 +55,9 @@ type InstanceStat struct {
 	InFlight float64 `json:"inFlight"`
 	Attempts float64 `json:"attempts"` // a second, as callers count them
 	Failures float64 `json:"failures"` // of these
+	// Weight is the part of calls that callers aim at, 0 to 1; nil: nobody has
+	// called of late.
+	Weight *float64 `json:"weight,omitempty"`
 }
 
 // An Edge is the calls of one service to another.

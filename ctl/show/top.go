@@ -10,17 +10,22 @@ import (
 )
 
 // Instances is the table of meshctl top --instances. EQUAL says how an
-// instance's share stands to an equal one: 1.5× is half more than that.
+// instance's share stands to an equal one: 1.5× is half more than that. WEIGHT is
+// the share that its callers aim at.
 func Instances(all []api.InstanceStat) []string {
-	rows := [][]string{{"INSTANCE", ">REQ/S", ">SHARE", ">EQUAL", ">SUCCESS", ">P50", ">P90", ">P99", ">IN-FLIGHT", "ADDRESS", ""}}
+	rows := [][]string{{"INSTANCE", ">REQ/S", ">SHARE", ">WEIGHT", ">EQUAL", ">SUCCESS", ">P50", ">P90", ">P99", ">IN-FLIGHT", "ADDRESS", ""}}
 	top := 0.0
 	for _, i := range all {
 		top = max(top, i.Share)
 	}
 	for _, i := range all {
 		m := api.ServiceMetrics{RPS: i.RPS, Success: i.Success}
+		weight := "-"
+		if i.Weight != nil {
+			weight = fmt.Sprintf("%.1f%%", 100**i.Weight)
+		}
 		rows = append(rows, []string{
-			Printable(i.ID), number(i.RPS), fmt.Sprintf("%.1f%%", 100*i.Share), fmt.Sprintf("%.2f×", i.Share*float64(len(all))),
+			Printable(i.ID), number(i.RPS), fmt.Sprintf("%.1f%%", 100*i.Share), weight, fmt.Sprintf("%.2f×", i.Share*float64(len(all))),
 			success(m), ms(m, i.P50Ms), ms(m, i.P90Ms), ms(m, i.P99Ms), strconv.Itoa(int(math.Round(i.InFlight))), Printable(i.Address), shareBar(i.Share, top),
 		})
 	}
