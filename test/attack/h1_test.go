@@ -2,7 +2,6 @@ package attack
 
 import (
 	"bufio"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -33,7 +32,7 @@ var texts = []attack{
 // allowed is what nobody may forbid.
 var allowed = []attack{
 	{name: "many tiny chunks", during: 2 * time.Second, run: text("POST /sink HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n")},
-	{name: "requests in a row, no answer read", during: 2 * time.Second, run: text("", "GET /big HTTP/1.1\r\nHost: %[1]s\r\n\r\n")},
+	{name: "requests in a row, no answer read", during: 2 * time.Second, run: text("", "GET /big HTTP/1.1\r\nHost: %s\r\n\r\n")},
 }
 
 // connections are about how many there are.
@@ -94,18 +93,13 @@ var slow = []attack{
 // others write frames; %s is the host called.
 func text(begin, rest string) func(*attacker) {
 	return func(a *attacker) {
-		if begin != "" {
-			begin = fmt.Sprintf(begin, a.host)
-		}
-		if strings.Contains(rest, "%[1]s") {
-			rest = fmt.Sprintf(rest, a.host)
-		}
-		block := []byte(strings.Repeat(rest, batch))
+		first := []byte(strings.ReplaceAll(begin, "%s", a.host))
+		block := []byte(strings.Repeat(strings.ReplaceAll(rest, "%s", a.host), batch))
 		a.each(func(conn net.Conn) error {
 			defer a.answer(conn)()
 			tick := time.NewTicker(time.Second * batch / frameRate)
 			defer tick.Stop()
-			_, err := conn.Write([]byte(begin))
+			_, err := conn.Write(first)
 			for err == nil {
 				if _, err = conn.Write(block); err == nil {
 					a.frames.Add(batch)
@@ -124,13 +118,11 @@ func text(begin, rest string) func(*attacker) {
 // trickle writes begin, and then the rest once a second.
 func trickle(begin, rest string) func(*attacker) {
 	return func(a *attacker) {
-		if strings.Contains(begin, "%s") {
-			begin = fmt.Sprintf(begin, a.host)
-		}
+		first := []byte(strings.ReplaceAll(begin, "%s", a.host))
 		a.each(func(conn net.Conn) error {
 			gone := make(chan error, 1)
 			defer a.untilClosed(conn, gone)()
-			_, err := conn.Write([]byte(begin))
+			_, err := conn.Write(first)
 			for err == nil {
 				pause := time.NewTimer(time.Second)
 				select {
