@@ -13,26 +13,6 @@ import (
 // generous limits nothing that tests have.
 var generous = limits{valueLength: unlimited, attributes: 128, events: 128, eventAttributes: 128}
 
-func TestLimitSettings(t *testing.T) {
-	for _, c := range []struct {
-		vars           map[string]string
-		spans, records limits
-	}{
-		{nil, generous, limits{valueLength: unlimited, attributes: 128}},
-		{map[string]string{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "10", "OTEL_ATTRIBUTE_COUNT_LIMIT": "0"},
-			limits{10, 0, 128, 128}, limits{valueLength: 10}},
-		{map[string]string{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "10", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "20",
-			"OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT": "30", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "1", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT": "2",
-			"OTEL_SPAN_EVENT_COUNT_LIMIT": "3", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": "4"},
-			limits{20, 1, 3, 4}, limits{valueLength: 30, attributes: 2}},
-	} {
-		s, err := readSettings(getenv(c.vars))
-		if err != nil || s.limits != c.spans || s.logLimits != c.records {
-			t.Errorf("%v: %+v and %+v, %v", c.vars, s.limits, s.logLimits, err)
-		}
-	}
-}
-
 func TestLimits(t *testing.T) {
 	s := &Span{
 		Context: SpanContext{TraceID: [16]byte{1}, SpanID: [8]byte{1}}, Name: "GET",

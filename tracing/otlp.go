@@ -39,7 +39,7 @@ func (e *env) otlp(signal, path string) otlp {
 	o := otlp{
 		protocol: e.choice(protocolHTTP, []string{protocolGRPC, protocolHTTP}, names("PROTOCOL")...),
 		headers:  e.headers(names("HEADERS")...),
-		timeout:  e.millis(10*time.Second, names("TIMEOUT")...),
+		timeout:  e.timeout(10*time.Second, names("TIMEOUT")...),
 		gzip:     e.choice("none", []string{"gzip", "none"}, names("COMPRESSION")...) == "gzip",
 	}
 	insecure := e.boolean(names("INSECURE")...)
@@ -66,7 +66,6 @@ func (e *env) otlp(signal, path string) otlp {
 }
 
 func (e *env) endpoint(name, value, protocol string, insecure bool) *url.URL {
-	accepted := "http://HOST:PORT or https://HOST:PORT, for http/protobuf with an optional path"
 	full := value
 	if protocol == protocolGRPC && !strings.Contains(value, "://") {
 		full = "https://" + value
@@ -76,7 +75,7 @@ func (e *env) endpoint(name, value, protocol string, insecure bool) *url.URL {
 	}
 	u, err := url.Parse(full)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		e.refuse(name, value, accepted)
+		e.refuse(fmt.Errorf("%s=%q: accepted is http://HOST:PORT or https://HOST:PORT, for http/protobuf with an optional path", name, value))
 		return nil
 	}
 	return u
@@ -96,7 +95,7 @@ func (e *env) headers(names ...string) map[string]string {
 		key, value, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
 		if key = strings.TrimSpace(key); !ok || err != nil || !isToken(key) || strings.ContainsAny(value, "\r\n\x00") {
-			e.errs = append(e.errs, fmt.Errorf("tracing: %s, entry %d: accepted is KEY=VALUE with a percent-encoded value (what it holds is not shown)", name, entry))
+			e.refuse(fmt.Errorf("%s, entry %d: accepted is KEY=VALUE with a percent-encoded value (what it holds is not shown)", name, entry))
 			continue
 		}
 		headers[strings.ToLower(key)] = value
@@ -121,9 +120,9 @@ func (e *env) tls(ca, cert, key []string) *tls.Config {
 		pem, err := os.ReadFile(file)
 		config.RootCAs = x509.NewCertPool()
 		if err != nil {
-			e.errs = append(e.errs, fmt.Errorf("tracing: %s: %w", name, err))
+			e.refuse(fmt.Errorf("%s: %w", name, err))
 		} else if !config.RootCAs.AppendCertsFromPEM(pem) {
-			e.refuse(name, file, "a file with PEM certificates")
+			e.refuse(fmt.Errorf("%s=%q: accepted is a file with PEM certificates", name, file))
 		}
 	}
 	certName, certFile := e.first(cert...)
@@ -133,7 +132,7 @@ func (e *env) tls(ca, cert, key []string) *tls.Config {
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		e.errs = append(e.errs, fmt.Errorf("tracing: %s=%q with %s=%q: %w", certName, certFile, keyName, keyFile, err))
+		e.refuse(fmt.Errorf("%s=%q with %s=%q: %w", certName, certFile, keyName, keyFile, err))
 		return config
 	}
 	config.Certificates = []tls.Certificate{pair}

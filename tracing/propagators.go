@@ -1,6 +1,6 @@
 package tracing
 
-import "strings"
+import "slices"
 
 // Propagators are the fields of a request by which a trace crosses processes
 // (OTEL_PROPAGATORS). All others go through as they are, Baggage among them
@@ -12,32 +12,13 @@ type Propagators struct {
 }
 
 // propagators reads the list. A proxy has nothing to add to baggage.
-func (e *env) propagators() (p Propagators) {
-	name, list := e.first("OTEL_PROPAGATORS")
-	if list == "" {
-		return Propagators{TraceContext: true}
+func (e *env) propagators() Propagators {
+	words, said := e.words("OTEL_PROPAGATORS", []string{"tracecontext", "baggage", "b3", "b3multi"})
+	return Propagators{
+		TraceContext: !said || slices.Contains(words, "tracecontext"),
+		B3:           slices.Contains(words, "b3"),
+		B3Multi:      slices.Contains(words, "b3multi"),
 	}
-	none, some := false, false
-	for word := range strings.SplitSeq(list, ",") {
-		switch strings.ToLower(strings.TrimSpace(word)) {
-		case "tracecontext":
-			p.TraceContext, some = true, true
-		case "b3":
-			p.B3, some = true, true
-		case "b3multi":
-			p.B3Multi, some = true, true
-		case "baggage":
-			some = true
-		case "none":
-			none = true
-		default:
-			none, some = true, true
-		}
-	}
-	if none && some {
-		e.refuse(name, list, "tracecontext, baggage, b3 and b3multi, with commas between them, or none")
-	}
-	return p
 }
 
 // Propagators are those that OTEL_PROPAGATORS names.

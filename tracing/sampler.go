@@ -3,7 +3,6 @@ package tracing
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -117,17 +116,8 @@ func (l *rateLimit) pass() bool {
 	}
 }
 
-// rate reads the argument of a rate limiting sampler.
-func (e *env) rate() *rateLimit {
-	perSecond := 1.0
-	if name, value := e.first("OTEL_TRACES_SAMPLER_ARG"); value != "" {
-		parsed, err := strconv.ParseFloat(value, 64)
-		if err != nil || !(parsed >= 0 && parsed <= 1e6) {
-			e.refuse(name, value, "for a rate limiting sampler traces a second, from 0 to 1000000")
-		} else {
-			perSecond = parsed
-		}
-	}
+// rate makes the limit of a rate limiting sampler.
+func rate(perSecond float64) *rateLimit {
 	epoch := time.Now()
 	return newRateLimit(perSecond, func() int64 { return int64(time.Since(epoch)) })
 }

@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ type settings struct {
 	timeout     time.Duration // of one
 
 	resource []attribute.KeyValue
+	ignored  []ignored // variables
 }
 
 type batchSettings struct {
@@ -44,8 +46,8 @@ type batchSettings struct {
 	queue, perBatch int
 }
 
-// readSettings reads the variables of OpenTelemetry's specification. Its error
-// names every variable that is wrong, its value and what is accepted.
+// readSettings reads the variables of OpenTelemetry's specification. What makes
+// no sense counts as unset; the error names what nobody can go on without.
 func readSettings(getenv func(string) string) (settings, error) {
 	e := &env{get: getenv}
 	s := settings{
@@ -53,31 +55,30 @@ func readSettings(getenv func(string) string) (settings, error) {
 		propagators: e.propagators(),
 		resource:    e.resource(),
 		shape:       e.shape(),
-		interval:    e.millis(time.Minute, "OTEL_METRIC_EXPORT_INTERVAL"),
-		timeout:     e.millis(30*time.Second, "OTEL_METRIC_EXPORT_TIMEOUT"),
-		batch: batchSettings{
-			delay:    e.millis(5*time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
-			timeout:  e.millis(30*time.Second, "OTEL_BSP_EXPORT_TIMEOUT"),
-			queue:    e.number(2048, "a number of spans from 1 to 1000000", 1_000_000, "OTEL_BSP_MAX_QUEUE_SIZE"),
-			perBatch: e.number(512, "a number of spans from 1 to 1000000", 1_000_000, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
-		},
-		logBatch: batchSettings{
-			delay:    e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
-			timeout:  e.millis(30*time.Second, "OTEL_BLRP_EXPORT_TIMEOUT"),
-			queue:    e.number(2048, "a number of records from 1 to 1000000", 1_000_000, "OTEL_BLRP_MAX_QUEUE_SIZE"),
-			perBatch: e.number(512, "a number of records from 1 to 1000000", 1_000_000, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"),
-		},
+		interval:    e.millis(1, time.Minute, "OTEL_METRIC_EXPORT_INTERVAL"),
+		timeout:     e.timeout(30*time.Second, "OTEL_METRIC_EXPORT_TIMEOUT"),
+		batch:       e.batch("OTEL_BSP_", 5*time.Second),
+		logBatch:    e.batch("OTEL_BLRP_", time.Second),
+		disabled:    e.boolean("OTEL_SDK_DISABLED"),
 	}
-	s.batch.perBatch = min(s.batch.perBatch, s.batch.queue)
-	s.logBatch.perBatch = min(s.logBatch.perBatch, s.logBatch.queue)
 	s.limits, s.logLimits = e.limits()
-	s.traces, s.tracesOTLP = e.signal("TRACES", "v1/traces")
-	s.metrics, s.metricsOTLP = e.signal("METRICS", "v1/metrics")
-	s.logs, s.logsOTLP = e.signal("LOGS", "v1/logs")
-	if s.disabled = e.boolean("OTEL_SDK_DISABLED"); s.disabled {
-		s.traces, s.metrics, s.logs = nil, nil, nil
+	if !s.disabled {
+		s.traces, s.tracesOTLP = e.signal("TRACES", "v1/traces")
+		s.metrics, s.metricsOTLP = e.signal("METRICS", "v1/metrics")
+		s.logs, s.logsOTLP = e.signal("LOGS", "v1/logs")
 	}
+	s.ignored = e.ignored
 	return s, e.err()
+}
+
+func (e *env) batch(prefix string, delay time.Duration) batchSettings {
+	queue := e.number(1, math.MaxInt32, 2048, "a number", prefix+"MAX_QUEUE_SIZE")
+	return batchSettings{
+		delay:    e.delay(delay, prefix+"SCHEDULE_DELAY"),
+		timeout:  e.timeout(30*time.Second, prefix+"EXPORT_TIMEOUT"),
+		queue:    queue,
+		perBatch: e.number(1, queue, min(512, queue), "a number, not more than "+prefix+"MAX_QUEUE_SIZE", prefix+"MAX_EXPORT_BATCH_SIZE"),
+	}
 }
 
 // signal reads one signal's exporter. The standard's default is otlp; here it
@@ -90,33 +91,14 @@ func (e *env) signal(signal, path string) ([]string, otlp) {
 		names = names[:1]
 	}
 	_, endpoint := e.first(names...)
-	name, list := e.first("OTEL_" + signal + "_EXPORTER")
-	if list == "" && endpoint != "" {
-		list = exporterOTLP
+	exporters, said := e.words("OTEL_"+signal+"_EXPORTER", []string{exporterOTLP, exporterConsole})
+	if !said && endpoint != "" {
+		exporters = []string{exporterOTLP}
 	}
-	exporters := e.exporters(name, list)
 	if !slices.Contains(exporters, exporterOTLP) {
 		return exporters, otlp{}
 	}
 	return exporters, e.otlp(signal, path)
-}
-
-// exporters reads a list of them, each once.
-func (e *env) exporters(name, list string) (out []string) {
-	if strings.EqualFold(strings.TrimSpace(list), exporterNone) || list == "" {
-		return nil
-	}
-	for word := range strings.SplitSeq(list, ",") {
-		word = strings.ToLower(strings.TrimSpace(word))
-		if word != exporterOTLP && word != exporterConsole {
-			e.refuse(name, list, "otlp, console, both with a comma between them, or none")
-			return nil
-		}
-		if !slices.Contains(out, word) {
-			out = append(out, word)
-		}
-	}
-	return out
 }
 
 // samplers are what OTEL_TRACES_SAMPLER may say; jaeger_remote and xray are
@@ -127,11 +109,14 @@ var samplers = []string{
 	"ratelimiting", "parentbased_ratelimiting",
 }
 
+// sampler reads the argument only where it goes with a sampler that is named.
 func (e *env) sampler() *Sampler {
 	kind := e.choice("", samplers, "OTEL_TRACES_SAMPLER")
-	unset := 1.0 // the specification's, for a sampler that was named
 	if kind == "" {
-		kind, unset = "parentbased_traceidratio", DefaultRatio
+		if name, value := e.first("OTEL_TRACES_SAMPLER_ARG"); value != "" {
+			e.ignore(name, value, "one beside an OTEL_TRACES_SAMPLER that takes it")
+		}
+		return NewSampler(DefaultRatio)
 	}
 	base, parent := strings.CutPrefix(kind, "parentbased_")
 	switch base {
@@ -139,43 +124,50 @@ func (e *env) sampler() *Sampler {
 		return &Sampler{bound: ratioBound(1), parent: parent, fixed: true}
 	case "always_off":
 		return &Sampler{bound: ratioBound(0), parent: parent, fixed: true}
+	case "ratelimiting":
+		return &Sampler{bound: ratioBound(1), parent: parent, limit: rate(e.argument(1e6, "traces a second, from 0 to 1000000"))}
 	}
-	if base == "ratelimiting" {
-		return &Sampler{bound: ratioBound(1), parent: parent, limit: e.rate()}
-	}
-	ratio := unset
-	name, value := e.first("OTEL_TRACES_SAMPLER_ARG")
-	if value != "" {
-		parsed, err := strconv.ParseFloat(value, 64)
-		if err != nil || !(parsed >= 0 && parsed <= 1) {
-			e.refuse(name, value, "a ratio from 0 to 1")
-		} else {
-			ratio = parsed
-		}
-	}
-	return &Sampler{bound: ratioBound(ratio), parent: parent}
+	return &Sampler{bound: ratioBound(e.argument(1, "a ratio, from 0 to 1")), parent: parent}
 }
 
-// resource reads OTEL_RESOURCE_ATTRIBUTES, pairs with percent-encoded values
-// separated by commas, and OTEL_SERVICE_NAME, which wins.
+// argument reads a sampler's; 1 is the specification's default.
+func (e *env) argument(most float64, accepted string) float64 {
+	name, value := e.first("OTEL_TRACES_SAMPLER_ARG")
+	if value == "" {
+		return 1
+	}
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(n >= 0 && n <= most) {
+		e.ignore(name, value, accepted)
+		return 1
+	}
+	return n
+}
+
+// resource reads OTEL_RESOURCE_ATTRIBUTES, percent-encoded pairs separated by
+// commas, all of them or none, and OTEL_SERVICE_NAME, which wins.
 func (e *env) resource() []attribute.KeyValue {
-	var attrs []attribute.KeyValue
-	const accepted = "KEY=VALUE,KEY=VALUE… with percent-encoded values"
-	name, list := e.first("OTEL_RESOURCE_ATTRIBUTES")
+	attrs := e.pairs("OTEL_RESOURCE_ATTRIBUTES")
+	if _, service := e.first("OTEL_SERVICE_NAME"); service != "" {
+		attrs = append(attrs, semconv.ServiceName(service))
+	}
+	return attrs
+}
+
+func (e *env) pairs(variable string) (attrs []attribute.KeyValue) {
+	_, list := e.first(variable)
 	for pair := range strings.SplitSeq(list, ",") {
 		if strings.TrimSpace(pair) == "" {
 			continue
 		}
 		key, value, ok := strings.Cut(pair, "=")
-		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if key = strings.TrimSpace(key); !ok || key == "" || err != nil {
-			e.refuse(name, list, accepted)
+		key, badKey := url.PathUnescape(strings.TrimSpace(key))
+		value, badValue := url.PathUnescape(strings.TrimSpace(value))
+		if !ok || key == "" || badKey != nil || badValue != nil {
+			e.ignore(variable, list, "KEY=VALUE,KEY=VALUE…, percent-encoded")
 			return nil
 		}
 		attrs = append(attrs, attribute.String(key, value))
-	}
-	if _, service := e.first("OTEL_SERVICE_NAME"); service != "" {
-		attrs = append(attrs, semconv.ServiceName(service))
 	}
 	return attrs
 }

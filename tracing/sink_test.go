@@ -120,12 +120,14 @@ func authorization(ctx context.Context) string {
 }
 
 // grpc serves the sink until the test ends and returns its address.
-func (s *sink) grpc(t *testing.T) string {
+func (s *sink) grpc(t *testing.T) string { return s.serveGRPC(t) }
+
+func (s *sink) serveGRPC(t *testing.T, options ...grpc.ServerOption) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(options...)
 	coltracepb.RegisterTraceServiceServer(server, s)
 	colmetricspb.RegisterMetricsServiceServer(server, metricsSink{sink: s})
 	collogspb.RegisterLogsServiceServer(server, logsSink{sink: s})

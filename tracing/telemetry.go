@@ -70,8 +70,9 @@ type Telemetry struct {
 }
 
 // Setup reads the OTEL_ variables and starts the exporters that they and the
-// options name. It dials nothing and waits for nobody; a wrong variable is an
-// error that says what is accepted. Nothing global is touched.
+// options name. It dials nothing and waits for nobody. A variable that makes no
+// sense is warned of and counts as unset; an error says what nobody can go on
+// without. Nothing global is touched.
 func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv
@@ -86,6 +87,7 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
+	warnIgnored(s.ignored, o.Logger)
 	warnUnsupported(o.Getenv, o.Logger)
 	identity := o.identity()
 	around := surroundings{o.Getenv, readSmall, os.Hostname}.attributes()

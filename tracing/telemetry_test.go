@@ -366,7 +366,7 @@ func TestTwoExporters(t *testing.T) {
 func TestSetupRefuses(t *testing.T) {
 	for _, o := range []Options{
 		{MeshdAddr: "meshd", Getenv: getenv(nil)},
-		{Getenv: getenv(map[string]string{"OTEL_TRACES_EXPORTER": "jaeger"})},
+		{Getenv: getenv(map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})},
 		// An exporter that runs already is stopped again.
 		{MeshdAddr: "meshd", Getenv: getenv(map[string]string{"OTEL_TRACES_EXPORTER": "console"})},
 	} {
