@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 
@@ -31,37 +32,49 @@ func fixedTag(n uint64) uint64  { return n<<3 | uint64(protowire.Fixed64Type) }
 func bytesTag(n uint64) uint64  { return n<<3 | uint64(protowire.BytesType) }
 
 func (f *fields) next() bool {
-	if len(f.rest) == 0 {
+	b := f.rest
+	if len(b) == 0 {
 		return false
 	}
-	tag, ok := f.varint()
-	if !ok {
-		return f.stop()
+	// Of nearly all fields the tag is one byte, and the length as well.
+	if f.tag = uint64(b[0]); f.tag < 0x80 {
+		b = b[1:]
+	} else {
+		tag, n := protowire.ConsumeVarint(b)
+		if n < 0 {
+			return f.stop()
+		}
+		f.tag, b = tag, b[n:]
 	}
-	f.tag = tag
-	switch protowire.Type(tag & 7) {
+	switch protowire.Type(f.tag & 7) {
 	case protowire.VarintType:
-		if f.value, ok = f.varint(); !ok {
+		v, n := protowire.ConsumeVarint(b)
+		if n < 0 {
 			return f.stop()
 		}
+		f.value, f.rest = v, b[n:]
 	case protowire.Fixed64Type:
-		v, n := protowire.ConsumeFixed64(f.rest)
-		if n < 0 {
+		if len(b) < 8 {
 			return f.stop()
 		}
-		f.value, f.rest = v, f.rest[n:]
+		f.value, f.rest = binary.LittleEndian.Uint64(b), b[8:]
 	case protowire.BytesType:
-		n, ok := f.varint()
-		if !ok || n > uint64(len(f.rest)) {
+		if len(b) > 0 && b[0] < 0x80 && int(b[0]) < len(b) {
+			n := 1 + int(b[0])
+			f.bytes, f.rest = b[1:n:n], b[n:]
+			break
+		}
+		size, n := protowire.ConsumeVarint(b)
+		if n < 0 || size > uint64(len(b)-n) {
 			return f.stop()
 		}
-		f.bytes, f.rest = f.rest[:n:n], f.rest[n:]
+		b = b[n:]
+		f.bytes, f.rest = b[:size:size], b[size:]
 	case protowire.Fixed32Type:
-		v, n := protowire.ConsumeFixed32(f.rest)
-		if n < 0 {
+		if len(b) < 4 {
 			return f.stop()
 		}
-		f.value, f.rest = uint64(v), f.rest[n:]
+		f.value, f.rest = uint64(binary.LittleEndian.Uint32(b)), b[4:]
 	default: // groups, which OTLP has none of
 		return f.stop()
 	}
