@@ -58,6 +58,9 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.fleet {
+		return fleetMain(ctx, o, stdout, stderr)
+	}
 	root, err := repository()
 	if err != nil {
 		return err

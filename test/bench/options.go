@@ -27,6 +27,10 @@ type options struct {
 	gomaxprocs  int
 	json, check bool
 	telemetry   bool
+
+	fleet         bool
+	fleetDuration time.Duration
+	sidecars      int
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -49,6 +53,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of our sidecar's runs to `PREFIX`-PROTOCOL-SHAPE-LOAD-ROUND.pprof")
 	f.BoolVar(&o.json, "json", false, "print all runs and their summary as JSON instead of a table")
 	f.BoolVar(&o.telemetry, "telemetry", false, "compare our sidecar with itself: traces of 0, 1 and 100 % of the calls, and an access log")
+	f.BoolVar(&o.fleet, "fleet", false, "measure meshd instead, to which a fleet of sidecars reports")
+	f.DurationVar(&o.fleetDuration, "fleet-duration", time.Minute, "of --fleet; with 1h, all that meshd keeps is kept")
+	f.IntVar(&o.sidecars, "sidecars", fleetSize, "of --fleet; its bars are for 500")
 	f.BoolVar(&o.check, "check", false, "exit 1 if a bar is missed; docs/performance.md has them")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -104,6 +111,12 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	if o.connections < 1 || o.connections > 1000 {
 		errs = append(errs, fmt.Errorf("--connections %d: 1 to 1000 is accepted", o.connections))
+	}
+	if o.fleetDuration < time.Second || o.fleetDuration > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("--fleet-duration %v: 1s to 24h is accepted", o.fleetDuration))
+	}
+	if o.sidecars < 1 || o.sidecars > 5000 {
+		errs = append(errs, fmt.Errorf("--sidecars %d: 1 to 5000 is accepted", o.sidecars))
 	}
 	if o.gomaxprocs < 0 {
 		errs = append(errs, fmt.Errorf("--gomaxprocs %d: 0 or more is accepted", o.gomaxprocs))
