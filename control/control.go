@@ -174,22 +174,6 @@ func Run(ctx context.Context, cfg Config) error {
 	return err
 }
 
-// reportWindow is what a connection may send before meshd reads it: a sidecar's
-// report on 50 services with ten instances each, so that it comes in one go.
-const reportWindow = 256 << 10
-
-// reportOptions are what a grpc.Server that hundreds of sidecars report to
-// should have. gRPC's own windows grow to 16 MiB a connection: where meshd has
-// too little CPU, what waits in them was seen to take 5 GB.
-func reportOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(telemetry.Codec()),
-		grpc.StaticStreamWindowSize(reportWindow),
-		grpc.StaticConnWindowSize(reportWindow),
-		grpc.SharedWriteBuffer(true), // idle connections need none
-	}
-}
-
 // listen opens a port; its errors name the flag.
 func listen(ctx context.Context, flag, addr string, log *slog.Logger) (net.Listener, error) {
 	var lc net.ListenConfig
