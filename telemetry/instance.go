@@ -128,6 +128,7 @@ func (s *Store) instance(svc *service, id, address string) *instance {
 			return nil
 		}
 		in = newInstance(id, address, s.cur)
+		in.history.sealer, in.wide.sealer = &s.sealer, &s.sealer
 		svc.instances[id] = in
 		s.nInstances++
 	}

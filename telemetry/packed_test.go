@@ -39,7 +39,12 @@ func FuzzPacked(f *testing.F) {
 }
 
 func TestTrack(t *testing.T) {
-	tr := track[int]{per: 10}
+	t.Run("plain", func(t *testing.T) { testTrack(t, nil) })
+	t.Run("sealed", func(t *testing.T) { testTrack(t, &sealer{}) })
+}
+
+func testTrack(t *testing.T, s *sealer) {
+	tr := track[int]{per: 10, sealer: s}
 	one := &Histogram{}
 	one.add(bucketsOf(5, 1, 2, 3), 1)
 	bytes := 0
@@ -67,5 +72,33 @@ func TestTrack(t *testing.T) {
 	bytes -= tr.dropBefore(130)
 	if bytes != tr.size() || len(tr.chunks) != 2 {
 		t.Errorf("%d bytes in %d chunks, counted %d", tr.size(), len(tr.chunks), bytes)
+	}
+}
+
+// What is sealed comes back as it was, with and without distributions, and is
+// smaller where the figures are of the kind that there are.
+func TestSeal(t *testing.T) {
+	var s sealer
+	for _, with := range []bool{true, false} {
+		c := &chunk[figures]{first: 7}
+		for n := range perChunk {
+			f := figures{byServer: n%2 == 0, instances: int32(n), retries: float32(n) / 3}
+			f.client.requests = 20 + float32(n)/7
+			c.figures = append(c.figures, f)
+			if with {
+				c.data = append(c.data, make([]byte, n%4)...)
+				c.ends = append(c.ends, uint32(len(c.data)))
+			}
+		}
+		want := *c
+		before := c.bytes()
+		seal(&s, c)
+		if c.bytes() > before/3 || c.end() != want.end() {
+			t.Errorf("%d bytes of %d, up to %d", c.bytes(), before, c.end())
+		}
+		got := c.open()
+		if got.first != 7 || !slices.Equal(got.figures, want.figures) || !slices.Equal(got.ends, want.ends) || (got.ends == nil) == with || !slices.Equal(got.data, want.data) {
+			t.Errorf("with distributions %v: %+v, want %+v", with, got, want)
+		}
 	}
 }

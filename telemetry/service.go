@@ -233,7 +233,7 @@ func (s *Store) service(id Service) *service {
 			return nil
 		}
 		svc = &service{id: id, born: s.cur - settle, instances: map[string]*instance{}, lastSeen: s.cur}
-		svc.history.per = perChunk
+		svc.history.per, svc.history.sealer = perChunk, &s.sealer
 		s.services[id] = svc
 	}
 	return svc

@@ -91,6 +91,7 @@ type Store struct {
 	delta         buckets // what is new in it
 	bytes         []byte
 	shares        []share
+	sealer        sealer
 
 	subs   map[chan struct{}]struct{}
 	closed bool

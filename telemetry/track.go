@@ -12,7 +12,8 @@ const perChunk = 60
 // packed histogram or none. Slots come in order; those left out are empty, or
 // not there. Guarded by Store.mu.
 type track[F any] struct {
-	per    int // slots in a chunk
+	per    int     // slots in a chunk
+	sealer *sealer // of full chunks; nil: they stay as they are
 	chunks []*chunk[F]
 }
 
@@ -22,13 +23,18 @@ type chunk[F any] struct {
 	figures []F
 	ends    []uint32 // of each slot's part of data; nil where there are no histograms
 	data    []byte
+
+	// Of a sealed one, in place of those:
+	packed  []byte
+	slots   int
+	hasEnds bool
 }
 
-func (c *chunk[F]) end() int64 { return c.first + int64(len(c.figures)) }
+func (c *chunk[F]) end() int64 { return c.first + int64(max(len(c.figures), c.slots)) }
 
 func (c *chunk[F]) bytes() int {
 	var f F
-	return int(unsafe.Sizeof(*c)) + cap(c.figures)*int(unsafe.Sizeof(f)) + cap(c.ends)*4 + cap(c.data)
+	return int(unsafe.Sizeof(*c)) + cap(c.figures)*int(unsafe.Sizeof(f)) + cap(c.ends)*4 + cap(c.data) + cap(c.packed)
 }
 
 // add appends slot n. It returns by how many bytes the track grew.
@@ -43,7 +49,11 @@ func (t *track[F]) add(n int64, f F, h *Histogram) (grown int) {
 	if c == nil || n >= c.first+int64(t.per) {
 		if c != nil {
 			grown -= c.bytes()
-			c.data = append([]byte(nil), c.data...) // to its length
+			if t.sealer != nil {
+				seal(t.sealer, c)
+			} else {
+				c.data = append([]byte(nil), c.data...) // to its length
+			}
 			grown += c.bytes()
 		}
 		c = &chunk[F]{first: n, figures: make([]F, 0, t.per)}
@@ -93,6 +103,10 @@ func (t *track[F]) size() (bytes int) {
 // each calls do for the slots first..last that are there, in order.
 func (t *track[F]) each(first, last int64, do func(n int64, f *F, packed []byte)) {
 	for _, c := range t.chunks {
+		if first >= c.end() || last < c.first {
+			continue
+		}
+		c = c.open()
 		for n := max(first, c.first); n <= last && n < c.end(); n++ {
 			i := n - c.first
 			if c.ends == nil {
