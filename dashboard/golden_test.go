@@ -86,9 +86,12 @@ func TestGolden(t *testing.T) {
 // FuzzURL: whatever the query says, there is a page, or word of what is
 // missing; links of it say the same again.
 func FuzzURL(f *testing.F) {
+	pages := []string{"/", "/services/default/checkout", "/services/default/checkout/instances", "/map", "/traces", "/traces/" + slowTrace, "/config"}
 	for _, query := range []string{"", "window=1h&to=2026-01-02T03:00:00Z", "to=0000-01-01T00:00:00Z", "to=9999-12-31T23:59:59%2B23:59", "min=1e400", "min=-0",
 		"min=0x1p-1074&kind=slow&service=/", "service=%ff%00/%22", "instance=%3Cscript%3E", "span=c0&span=s2", "%zz", "window=%F0%9F%98%80"} {
-		f.Add(query)
+		for page := range pages {
+			f.Add(byte(page), query)
+		}
 	}
 	store := telemetry.NewStore(telemetry.Config{})
 	store.Note(telemetry.Event{Service: telemetry.Service{Namespace: "default", Name: "checkout"}, Kind: telemetry.EventScaled, Text: "from 1 to 2"})
@@ -96,31 +99,30 @@ func FuzzURL(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, query string) {
-		for _, path := range []string{"/", "/services/default/checkout", "/services/default/checkout/instances", "/map", "/traces", "/traces/" + slowTrace, "/config"} {
-			r := httptest.NewRequest("GET", path, nil)
-			r.URL.RawQuery = query
-			w := httptest.NewRecorder()
-			d.ServeHTTP(w, r)
-			if w.Code != 200 && w.Code != 404 {
-				t.Fatalf("%s?%s: status %d", path, query, w.Code)
+	f.Fuzz(func(t *testing.T, page byte, query string) {
+		path := pages[int(page)%len(pages)]
+		r := httptest.NewRequest("GET", path, nil)
+		r.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, r)
+		if w.Code != 200 && w.Code != 404 {
+			t.Fatalf("%s?%s: status %d", path, query, w.Code)
+		}
+		// Of control characters XML, by whose rules it is read here, knows fewer.
+		wellFormed(t, []byte(strings.Map(func(r rune) rune {
+			if r < ' ' && r != '\n' && r != '\t' || r == '\uFFFE' || r == '\uFFFF' {
+				return ' '
 			}
-			// Of control characters XML, by whose rules it is read here, knows fewer.
-			wellFormed(t, []byte(strings.Map(func(r rune) rune {
-				if r < ' ' && r != '\n' && r != '\t' || r == '\uFFFE' || r == '\uFFFF' {
-					return ' '
-				}
-				return r
-			}, strings.ReplaceAll(w.Body.String(), pageJS, ""))))
-			again, err := url.Parse(stateOf(r, store.Now()).link(path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r2 := httptest.NewRequest("GET", again.String(), nil)
-			a, b := stateOf(r, store.Now()), stateOf(r2, store.Now())
-			if a.window != b.window || a.fixed != b.fixed || a.fixed && !a.to.Truncate(time.Second).Equal(b.to) {
-				t.Fatalf("%q says %+v, its link %+v", query, a, b)
-			}
+			return r
+		}, strings.ReplaceAll(w.Body.String(), pageJS, ""))))
+		again, err := url.Parse(stateOf(r, store.Now()).link(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r2 := httptest.NewRequest("GET", again.String(), nil)
+		a, b := stateOf(r, store.Now()), stateOf(r2, store.Now())
+		if a.window != b.window || a.fixed != b.fixed || a.fixed && !a.to.Truncate(time.Second).Equal(b.to) {
+			t.Fatalf("%q says %+v, its link %+v", query, a, b)
 		}
 	})
 }
