@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -93,26 +92,26 @@ func (r *rawRequest) Unmarshal(raw []byte) error {
 // senders have given up: taken late, they would make the next ones late too.
 // An interceptor does not see the request.
 func rawMethod[Resp any](fullName, name string, export func(impl any, raw []byte) (Resp, error)) grpc.MethodDesc {
-	var turn sync.Mutex
-	var joined []byte // of a request in parts; guarded by turn
+	var turns queue
+	var joined []byte // of a request in parts; its whose turn it is
 	return grpc.MethodDesc{MethodName: name, Handler: func(impl any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		handle := func(ctx context.Context, _ any) (any, error) {
 			var resp Resp
 			var err error
 			malformed := decode(&rawRequest{read: func(data mem.BufferSlice) {
-				turn.Lock()
-				defer turn.Unlock()
-				if ctx.Err() != nil {
-					err = status.FromContextError(ctx.Err()).Err()
-					return
-				}
-				if len(data) == 1 {
-					resp, err = export(impl, data[0].ReadOnlyData())
-					return
-				}
-				joined = slices.Grow(joined[:0], data.Len())[:data.Len()]
-				data.CopyTo(joined)
-				resp, err = export(impl, joined)
+				turns.run(func() {
+					if ctx.Err() != nil {
+						err = status.FromContextError(ctx.Err()).Err()
+						return
+					}
+					if len(data) == 1 {
+						resp, err = export(impl, data[0].ReadOnlyData())
+						return
+					}
+					joined = slices.Grow(joined[:0], data.Len())[:data.Len()]
+					data.CopyTo(joined)
+					resp, err = export(impl, joined)
+				})
 			}})
 			if malformed != nil {
 				return nil, malformed
