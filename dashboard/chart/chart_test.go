@@ -69,7 +69,7 @@ var figures = map[string]Figure{
 				{Name: "queued before the application", Kind: Area, X: []float64{-60, -40, -20, 0}, Y: []float64{0, 5, nan, 0}},
 			}},
 		},
-		Marks: []Mark{{X: -30, Glyph: "▲", Title: "scaled 2 → 4", Link: "#event-1", Color: 3}, {X: -29, Glyph: "+", Title: "too near"}, {X: -90, Glyph: "x"}},
+		Marks: []Mark{{X: -30, Glyph: "▲", Title: "scaled 2 → 4", Link: "#event-1", Color: 3}, {X: -29, Glyph: "+", Title: "joined beside it"}, {X: -90, Glyph: "x"}},
 	},
 	"scatter": {
 		Title: "p99 against load", X: Axis{Label: "calls/s of an instance"},
@@ -142,7 +142,7 @@ func TestInline(t *testing.T) {
 	if err := figures["scale"].Inline(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`role="group" aria-label="Scaling: all on one axis"`, `<a href="/traces/2" tabindex="-1" aria-label="two &amp; more">`, `href="#event-1"`, "var(--chart-text)", "var(--chart-3)"} {
+	for _, want := range []string{`role="group" aria-label="Scaling: all on one axis"`, `<a href="/traces/2" tabindex="-1" aria-label="two &amp; more">`, `href="#event-1"`, "<title>scaled 2 → 4&#xA;joined beside it</title>", "var(--chart-text)", "var(--chart-3)"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s", want)
 		}

@@ -67,13 +67,23 @@ func (d drawing) lead(p *plot.Plot, x, y func(float64) vg.Length) {
 	slices.SortStableFunc(d.over.points[kept:], func(a, b point) int { return cmp.Compare(a.at.X, b.at.X) })
 }
 
-// glyphs puts the marks' signs in a row at height y.
+// maxTitle is how many lines a sign says of what is too near to have its own.
+const maxTitle = 6
+
+// glyphs puts the marks' signs in a row at height y. One that is too near to the
+// one before has no sign of its own, and is said with that.
 func (o *overlay) glyphs(marks []Mark, p *plot.Plot, x func(float64) vg.Length, y vg.Length) {
 	sorted := slices.SortedStableFunc(slices.Values(marks), func(a, b Mark) int { return cmp.Compare(a.X, b.X) })
 	last := vg.Length(-100)
 	for _, m := range sorted {
 		at := vg.Point{X: x(m.X), Y: y}
-		if m.Glyph == "" || m.X < p.X.Min || m.X > p.X.Max || at.X-last < glyphSpace {
+		if m.Glyph == "" || m.X < p.X.Min || m.X > p.X.Max {
+			continue
+		}
+		if at.X-last < glyphSpace {
+			if s := &o.signs[len(o.signs)-1]; strings.Count(s.title, "\n") < maxTitle-1 {
+				s.title += "\n" + m.Title
+			}
 			continue
 		}
 		last = at.X

@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/meshd/meshd/ctl/api"
 	"github.com/meshd/meshd/dashboard/chart"
 	"github.com/meshd/meshd/internal/testkit/process"
 	"github.com/meshd/meshd/test/rig"
@@ -29,6 +32,7 @@ func TestPage(t *testing.T) {
 	tb.await(`["shop", "cart", "quiet", "timed"].every(name => document.getElementById("to default/" + name))`)
 	tb.run(t, "fresh", func(t *testing.T) { fresh(t, m, tb) })
 	tb.run(t, "scaled", func(t *testing.T) { scaled(t, m, tb) })
+	tb.run(t, "imbalance", func(t *testing.T) { imbalance(t, m, tb) })
 	tb.run(t, "percentiles", func(t *testing.T) { percentiles(t, m, tb) })
 	tb.run(t, "trace", func(t *testing.T) { leads(t, tb) })
 	tb.run(t, "views", func(t *testing.T) { views(t, tb, string(axe)) })
@@ -116,6 +120,95 @@ func scaled(t *testing.T, m *small, tb *tab) {
 	tb.await(`[...document.querySelectorAll('[data-live="instances"] tr')].every(row => / ms/.test(row.innerText))`)
 }
 
+// imbalance: what callers aim at is beside what instances get, and what they
+// do about one that fails, and who is killed, is said with its name.
+func imbalance(t *testing.T, m *small, tb *tab) {
+	const policy = "apiVersion: meshd.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: spread}\nspec: {targetRefs: [{kind: Service, name: spread}], balancer: round_robin, slowStart: {window: 0s}, "
+	m.Apply(policy + "outlierDetection: {consecutiveFailures: 3, baseEjectionTime: 10m, maxEjectionTime: 10m}}\n")
+	var failing atomic.Bool
+	one := func(id string, fails bool) *rig.Sidecar {
+		return m.Sidecar(t, rig.Spec{Service: "spread", Instance: id, App: rig.Serve(t, 1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if fails && failing.Load() {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}))})
+	}
+	one("spread-0", false)
+	last := one("spread-1", false)
+	one("spread-2", true)
+	m.AwaitReady("spread-0", "spread-1", "spread-2")
+	tr := rig.Transport(t, 1, m.web.Outbound)
+	calls := func() {
+		t.Helper()
+		for range 30 {
+			if _, err := m.get(tr, "http://spread:8080/"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	weights := func(want ...string) string {
+		return `JSON.stringify([...document.querySelectorAll('[data-live="instances"] tr')].map(row => row.children[2].textContent)) === ` +
+			strconv.Quote(`["`+strings.Join(want, `","`)+`"]`)
+	}
+	calls()
+	tb.open("/services/default/spread/instances?window=2m")
+	tb.await(weights("33.33 %", "33.33 %", "33.33 %"))
+	failing.Store(true)
+	calls()
+	tb.await(weights("50.00 %", "50.00 %", "0.00 %"))
+	tb.await(`[...document.querySelectorAll('[data-live="instances"] svg')].every(bar => bar.querySelectorAll("rect").length === 2)`)
+	tb.shot("imbalance")
+	happens := func(what, instance, text string) {
+		t.Helper()
+		tb.await(`[...document.querySelectorAll('[data-live="events"] li')].some(e => e.innerText.includes(` + strconv.Quote(what+" "+instance+" "+text) +
+			`) && e.querySelector("a").search.includes("instance=` + instance + `"))`)
+		tb.await(`[...document.querySelectorAll(".wide title")].some(mark => mark.textContent.includes(` + strconv.Quote(what+": "+instance) + `))`)
+	}
+	tb.open("/services/default/spread?window=2m")
+	happens("ejected", "spread-2", "is ejected by web-0: consecutive")
+	// With new breakers, everybody is asked again.
+	m.Apply(policy + "outlierDetection: {disabled: true}, breaker: {consecutiveFailures: 2, openFor: 10m}}\n")
+	process.Await(t, patience, func() error {
+		calls()
+		var stats struct {
+			Client []struct {
+				Name         string
+				BreakersOpen int
+			}
+		}
+		if err := m.web.Get("/stats", &stats); err != nil {
+			return err
+		}
+		for _, s := range stats.Client {
+			if s.Name == "default/spread:8080" && s.BreakersOpen == 1 {
+				return nil
+			}
+		}
+		return fmt.Errorf("no breaker is open: %+v", stats)
+	})
+	happens("breaker open", "spread-2", "web-0's circuit breaker is open: consecutive-failures")
+	killed := time.Now()
+	last.Kill()
+	happens("left", "spread-1", "is gone")
+	c, err := api.NewClient("http://" + m.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	events, err := c.Events(t.Context(), api.ServiceName{Namespace: "default", Name: "spread"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == "instance-left" {
+			t.Logf("missed %v after it was killed", e.Time.Sub(killed))
+			if e.Time.Sub(killed) > 3*time.Second {
+				t.Errorf("missed %v after it was killed, want 3s at most", e.Time.Sub(killed))
+			}
+		}
+	}
+}
+
 // percentiles: those of a row of the page are within 2 % of those that the
 // caller has measured of the same calls: all begin and end within its 10 s.
 func percentiles(t *testing.T, m *small, tb *tab) {
@@ -187,7 +280,7 @@ func views(t *testing.T, tb *tab, axe string) {
 		t.Fatalf("the trace before is at %q: %v", trace, err)
 	}
 	for _, v := range []struct{ name, path, has string }{
-		{"services", "/", `document.querySelectorAll(".row .spark").length === 20`},
+		{"services", "/", `document.querySelectorAll(".row .spark").length === 25`},
 		{"service", "/services/default/cart?window=2m", `document.querySelectorAll(".wide path").length > 50`},
 		{"instances", "/services/default/cart/instances", `document.querySelectorAll(".share").length === 2`},
 		{"map", "/map", `document.querySelectorAll(".map a").length >= 4 && document.querySelectorAll('[data-live="edges"] tr').length >= 3`},
