@@ -19,6 +19,5 @@ func reportOptions() []grpc.ServerOption {
 		grpc.ForceServerCodecV2(telemetry.Codec()),
 		grpc.StaticStreamWindowSize(reportWindow),
 		grpc.StaticConnWindowSize(reportWindow),
-		grpc.SharedWriteBuffer(true), // idle connections need none
 	}
 }

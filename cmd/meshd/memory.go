@@ -13,7 +13,7 @@ import (
 // tenth at least and the default at most. GOGC and GOMEMLIMIT win over this.
 
 const (
-	wantedHeap  = 232 << 20
+	wantedHeap  = 208 << 20
 	leastGrowth = 10 // percent
 	mostGrowth  = 100
 	looksEvery  = 5 * time.Second
