@@ -172,7 +172,6 @@ func (h *head) request(host string) string {
 		if h.path != "" || h.scheme != "" || h.authority == "" {
 			return "CONNECT with a scheme or a path, or without an authority"
 		}
-		return ""
 	case h.scheme == "":
 		return ":scheme is missing"
 	case h.path == "" || h.path[0] != '/' && !(h.path == "*" && h.method == "OPTIONS") || !validPath(h.path):

@@ -99,6 +99,7 @@ func scripted(t testing.TB, settings []uint32, f func(p *wire, e event)) string 
 		p.send(appendSettings(nil, settings...))
 		f(p, event{typ: 0xff})
 		for {
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // a fuzzer uses it for longer in all
 			e, err := p.read()
 			if err != nil {
 				return
