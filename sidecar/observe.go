@@ -21,7 +21,7 @@ var logFilters = map[string]call.LogFilter{"all": call.LogAll, "errors": call.Lo
 func (p *Proxy) observe(ctx context.Context) (err error) {
 	p.telemetry, err = tracing.Setup(ctx, tracing.Options{
 		ServiceName: p.cfg.Service, Namespace: p.cfg.Namespace, InstanceID: p.cfg.Instance, Version: p.cfg.Version,
-		MeshdAddr: p.cfg.Meshd, MeshdOmits: []string{stats.EndpointActive}, MeshdSparsely: []string{stats.EndpointWeight},
+		MeshdAddr: p.cfg.Meshd, MeshdOmits: stats.MeshdOmits(), MeshdSparsely: stats.MeshdSparsely(),
 		Dial: p.telemetryDial(), Producers: []sdkmetric.Producer{p.stats}, Logger: p.cfg.Logger, Getenv: p.cfg.Getenv,
 	})
 	if err != nil {

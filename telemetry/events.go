@@ -134,6 +134,10 @@ func (b *breakers) begin() { b.open, b.fresh = 0, "" }
 // on reporting: it is closed, unless that was but half of a report.
 const lull = step * 3 / 2
 
+// leaves is after how many slots without a word on it an instance with open
+// breakers has left: one whose breaker closes is called, and has another weight.
+const leaves = 3
+
 // countBreaker counts a caller's open breaker to its endpoint. A series that
 // is not told any more is one of a breaker that has closed, or of an endpoint
 // that has left.
@@ -171,7 +175,7 @@ func (s *service) noticeBreakers(cur int64, now time.Time) (named bool) {
 			opened = append(opened, Event{Kind: EventBreakerOpen, Instance: in.id, Text: text})
 		case b.open == 0 && b.told > 0:
 			text := in.id + ": all callers' circuit breakers are closed"
-			if cur-in.named >= unnamed {
+			if cur-in.named >= leaves {
 				text = in.id + " has left, and circuit breakers with it"
 			}
 			b.told = 0

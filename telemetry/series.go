@@ -84,6 +84,10 @@ func (k kind) ofInstance() bool {
 	return false
 }
 
+// sparse says whether sidecars tell of what has grown since their last report,
+// and of the rest in ten (tracing/sparse.go).
+func (k kind) sparse() bool { return k == endpointRequests || k == endpointFailures }
+
 // The parts of a call's time, by meshd.call.part.
 const (
 	partHeld = iota
@@ -144,6 +148,9 @@ type reporter struct {
 	// partial: some of its series were refused or forgotten. One that comes
 	// later may then not be new, and its first value is a baseline only.
 	partial bool
+	// unheard: it may be that long, in meshd's ns, until it has told of all that
+	// it has counted, since it was there before meshd was.
+	unheard int64
 }
 
 // find is the series of a key; nil if it is new. The pointer is good until the
@@ -273,14 +280,21 @@ func (s *series) bytes() int {
 // are a baseline only.
 const freshStart = 5 * time.Second
 
+// tellsAll is how long it takes a sidecar to tell of what does not change.
+const tellsAll = 20 * time.Second
+
 // span decides which stretch of meshd's time a data point covers, given the
 // one before it. ok is false when the point only sets the baseline, drop when it must
 // be ignored; reset says that the series counts from zero.
 func (s *series) span(r *reporter, p *point, now int64, isNew, knew bool) (from int64, reset, ok, drop bool) {
 	start, at := p.start, p.time
+	seen := s.seen
+	if s.kind.sparse() { // and was not told again while it did not grow
+		seen = max(seen, r.seen)
+	}
 	switch {
 	case p.delta:
-		if !isNew && at <= s.time && now-s.seen <= int64(staleAfter) {
+		if !isNew && at <= s.time && now-seen <= int64(staleAfter) {
 			return 0, false, false, true
 		}
 		age := int64(at - start)
@@ -288,24 +302,29 @@ func (s *series) span(r *reporter, p *point, now int64, isNew, knew bool) (from 
 			age = 0
 		}
 		return now - min(age, int64(forgetAfter)), true, true, false
+	case isNew && knew && s.kind.sparse() && now < r.unheard:
+		return 0, false, false, false
 	case isNew && knew && (!r.partial || s.kind == endpointEjections):
 		// New attributes of a reporter that we know: all of it is new. So are the
 		// ejections of an endpoint that comes back, which begin anew.
 		return r.seen, true, true, false
 	case isNew:
 		age := int64(at - start)
+		if !knew && age > int64(freshStart) {
+			r.unheard = now + int64(tellsAll)
+		}
 		return now - age, true, at >= start && age <= int64(freshStart), false
-	case start < s.start && now-s.seen <= int64(staleAfter):
+	case start < s.start && now-seen <= int64(staleAfter):
 		// The late word of a process that another one has replaced.
 		return 0, false, false, true
 	case start < s.start:
 		return 0, true, false, false // a clock was set back: begin anew
 	case start > s.start:
-		return s.seen, true, true, false // restarted
+		return seen, true, true, false // restarted
 	case at <= s.time:
 		return 0, false, false, true
 	}
-	return s.seen, false, true, false
+	return seen, false, true, false
 }
 
 func clip(text string, n int) string {

@@ -11,8 +11,8 @@ import (
 const weightLife = 30
 
 // unnamed is how many slots after which an instance is nobody's endpoint any
-// more: callers name theirs every second.
-const unnamed = 3
+// more: callers name those that they do not call every 10 s (tracing/sparse.go).
+const unnamed = 15
 
 // A weight is what a caller aims at of an instance: the part of its calls to
 // the service, 0 to 1, as of its last word.
@@ -53,6 +53,7 @@ func (s *Store) takeWeight(r *reporter, p *point) error {
 		}
 		s.weighed[p.key] = in
 	}
+	in.named = s.cur
 	if r.number == 0 {
 		s.numbered++
 		r.number = s.numbered

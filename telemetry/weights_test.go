@@ -41,7 +41,7 @@ func weightMetric(at time.Time, part float64, kv ...string) *otlp.Metric {
 // weights are what Instances says, at a time; NaN where it says none.
 func (w *world) weights(at time.Time) map[string]float64 {
 	out := map[string]float64{}
-	for _, in := range w.store.Instances(checkout, Span{From: at.Add(-time.Minute), To: at}) {
+	for _, in := range w.store.Instances(checkout, Span{From: at.Add(-2 * time.Minute), To: at}) {
 		out[in.ID] = math.NaN()
 		if in.Weight != nil {
 			out[in.ID] = *in.Weight

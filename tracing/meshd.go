@@ -49,11 +49,16 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity, around
 	if err != nil {
 		return fmt.Errorf("tracing: metrics to meshd: %w", err)
 	}
+	told := sparsely(without(recent(o.Producers), o.MeshdOmits), o.MeshdSparsely)
+	var producers []metric.Producer
+	for _, p := range told {
+		producers = append(producers, p)
+	}
 	t.startReader(reader{
-		exporter:  &guardedMetrics{metrics, newGuard(o.Logger, "metrics to meshd")},
+		exporter:  &guardedMetrics{&retelling{metrics, told}, newGuard(o.Logger, "metrics to meshd")},
 		free:      func() {},
 		resource:  resource.NewSchemaless(identity...),
-		producers: sparsely(without(recent(o.Producers), o.MeshdOmits), o.MeshdSparsely),
+		producers: producers,
 		interval:  cmp.Or(o.MeshdInterval, time.Second),
 		timeout:   meshdTimeout,
 	})

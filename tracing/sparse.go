@@ -13,18 +13,22 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// A sparse wrapper tells one reader of some gauges only what it does not know:
-// there are so many of their points that all of them each second would be a
-// third of the report, and most are what they were. A tenth goes each time, or
-// sparseLeast where that is more: those first that have never gone, then those
-// that differ most from what has gone, and that has gone the longest ago. So
-// each goes about every ten times, and what changes much at the next.
+// A sparse wrapper tells one reader only what it does not know: there are so
+// many points for each endpoint that all of them each second would be most of
+// the report, and most are what they were.
+//
+// Of the named sums that only grow those go that have grown, and of the others
+// every tenth in turn. Of the named gauges, which move a little all the time, a
+// tenth goes each time, or sparseLeast where that is more: those first that have never gone, then
+// those that differ most from what has gone, and that has gone the longest ago.
+// So each point goes about every ten times, and what changes much at the next.
 type sparse struct {
 	metric.Producer
 	names []string
 
-	mu   sync.Mutex
-	gone map[sparseKey]sent
+	mu    sync.Mutex
+	round int
+	gone  map[sparseKey]sent
 }
 
 const (
@@ -45,12 +49,11 @@ type sent struct {
 	at    time.Time
 }
 
-func sparsely(of []metric.Producer, names []string) []metric.Producer {
-	out := make([]metric.Producer, len(of))
-	for i, p := range of {
-		out[i] = &sparse{Producer: p, names: names}
+func sparsely(of []metric.Producer, names []string) (sparsed []*sparse) {
+	for _, p := range of {
+		sparsed = append(sparsed, &sparse{Producer: p, names: names})
 	}
-	return out
+	return sparsed
 }
 
 // Produce changes what the producer returns in place: it is the caller's.
@@ -58,11 +61,19 @@ func (s *sparse) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error)
 	scopes, err := s.Producer.Produce(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := map[sparseKey]sent{} // without what is not there any more
+	s.round++
+	next := make(map[sparseKey]sent, len(s.gone)) // without what is not there any more
 	for i := range scopes {
 		for j := range scopes[i].Metrics {
 			m := &scopes[i].Metrics[j]
-			if data, ok := m.Data.(metricdata.Gauge[float64]); ok && slices.Contains(s.names, m.Name) {
+			if !slices.Contains(s.names, m.Name) {
+				continue
+			}
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				data.DataPoints = s.grown(m.Name, data.DataPoints, next)
+				m.Data = data
+			case metricdata.Gauge[float64]:
 				data.DataPoints = s.some(m.Name, data.DataPoints, next)
 				m.Data = data
 			}
@@ -70,6 +81,28 @@ func (s *sparse) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error)
 	}
 	s.gone = next
 	return scopes, err
+}
+
+// forget has everything told again.
+func (s *sparse) forget() {
+	s.mu.Lock()
+	s.gone = nil
+	s.mu.Unlock()
+}
+
+// grown are the points of a sum that go.
+func (s *sparse) grown(name string, all []metricdata.DataPoint[int64], next map[sparseKey]sent) []metricdata.DataPoint[int64] {
+	out := all[:0]
+	for i, p := range all {
+		key := sparseKey{name, p.Attributes.Equivalent()}
+		was, ok := s.gone[key]
+		if !ok || was.value != float64(p.Value) || i%sparsePart == s.round%sparsePart {
+			was = sent{float64(p.Value), p.Time}
+			out = append(out, p)
+		}
+		next[key] = was
+	}
+	return out
 }
 
 // some are the points that go.
@@ -98,4 +131,21 @@ func (s *sparse) some(name string, all []metricdata.DataPoint[float64], next map
 		out = append(out, d.point)
 	}
 	return out
+}
+
+// A retelling exporter has producers tell everything again when an export
+// failed: whoever did not get it may have lost all that went before, too.
+type retelling struct {
+	metric.Exporter
+	of []*sparse
+}
+
+func (r *retelling) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
+	err := r.Exporter.Export(ctx, rm)
+	if err != nil {
+		for _, s := range r.of {
+			s.forget()
+		}
+	}
+	return err
 }

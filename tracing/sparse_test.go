@@ -107,7 +107,73 @@ func TestSparse(t *testing.T) {
 			t.Errorf("%d of few went", len(got))
 		}
 	}
-	if n := len(p.(*sparse).gone); n != 16 {
+	if n := len(p.gone); n != 16 {
 		t.Errorf("%d are remembered", n)
 	}
+}
+
+// counters is a producer of a sum that only grows.
+type counters struct {
+	now    time.Time
+	values []int64
+}
+
+func (c *counters) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
+	var points []metricdata.DataPoint[int64]
+	for i, v := range c.values {
+		points = append(points, metricdata.DataPoint[int64]{Attributes: attribute.NewSet(attribute.Int("i", i)), Time: c.now, Value: v})
+	}
+	return []metricdata.ScopeMetrics{{Metrics: []metricdata.Metrics{{Name: "n", Data: metricdata.Sum[int64]{DataPoints: points, IsMonotonic: true}}}}}, nil
+}
+
+func (c *counters) tell(t *testing.T, p metric.Producer) map[int]int64 {
+	t.Helper()
+	c.now = c.now.Add(time.Second)
+	scopes, err := p.Produce(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[int]int64{}
+	for _, p := range scopes[0].Metrics[0].Data.(metricdata.Sum[int64]).DataPoints {
+		i, _ := p.Attributes.Value("i")
+		out[int(i.AsInt64())] = p.Value
+	}
+	return out
+}
+
+// Counts go when they have grown, and else in ten seconds; all of them at first,
+// and when an export was lost.
+func TestSparseCounts(t *testing.T) {
+	c := &counters{now: time.Unix(1_700_000_000, 0), values: make([]int64, 100)}
+	p := sparsely([]metric.Producer{c}, []string{"n"})[0]
+	if n := len(c.tell(t, p)); n != 100 {
+		t.Fatalf("%d went at first", n)
+	}
+	told := map[int]bool{}
+	for range 10 {
+		c.values[7]++
+		got := c.tell(t, p)
+		if len(got) > 11 || got[7] != c.values[7] {
+			t.Fatalf("%d went, of the one that grew %d, want %d", len(got), got[7], c.values[7])
+		}
+		for i := range got {
+			told[i] = true
+		}
+	}
+	if len(told) != 100 {
+		t.Errorf("%d went in 10 s", len(told))
+	}
+	lost := &retelling{failing{}, []*sparse{p}}
+	if err := lost.Export(t.Context(), nil); err == nil {
+		t.Error("the error is not told")
+	}
+	if n := len(c.tell(t, p)); n != 100 {
+		t.Errorf("%d went after a lost export", n)
+	}
+}
+
+type failing struct{ metric.Exporter }
+
+func (failing) Export(context.Context, *metricdata.ResourceMetrics) error {
+	return context.DeadlineExceeded
 }

@@ -34,8 +34,8 @@ type Options struct {
 	MeshdInterval time.Duration
 	// MeshdOmits are names of metrics that meshd has no use for.
 	MeshdOmits []string
-	// MeshdSparsely are names of gauges of which meshd is told a part each time,
-	// first what it does not know.
+	// MeshdSparsely are names of gauges and of sums that only grow, of which meshd
+	// is told a part each time: what it does not know, and the others in turn.
 	MeshdSparsely []string
 	// Dial opens the exporters' TCP connections; nil: as Go does. A sidecar
 	// marks its own here, so that redirection leaves them alone.

@@ -16,13 +16,21 @@ import (
 // produces.
 const ScopeName = "github.com/meshd/meshd/sidecar/stats"
 
-// EndpointActive is a gauge that meshd has no use for: one for each caller and
-// endpoint, which it would be told every second.
-const EndpointActive = "meshd.endpoint.active_requests"
+// What there is for each caller and endpoint.
+const (
+	endpointActive   = "meshd.endpoint.active_requests"
+	endpointRequests = "meshd.endpoint.requests"
+	endpointFailures = "meshd.endpoint.failures"
+	endpointWeight   = "meshd.endpoint.weight"
+	idleResets       = "meshd.client.idle_resets"
+)
 
-// EndpointWeight is a gauge of which meshd is told what it does not know: there
-// is one for each caller and endpoint, and few change from one second to the next.
-const EndpointWeight = "meshd.endpoint.weight"
+// MeshdOmits are the metrics that meshd has no use for.
+func MeshdOmits() []string { return []string{endpointActive, idleResets} }
+
+// MeshdSparsely are those of which meshd is told what it does not know: there
+// are so many, and few change from one second to the next.
+func MeshdSparsely() []string { return []string{endpointRequests, endpointFailures, endpointWeight} }
 
 var _ metric.Producer = (*Registry)(nil)
 
@@ -149,14 +157,14 @@ func (p *production) clients(services []ServiceSnapshot) {
 	}
 	p.sum("meshd.client.retries", "Further attempts after a failed one.", "{attempt}", true, retries)
 	p.sum("meshd.client.retries_denied", "Retries refused because the budget was spent.", "{attempt}", true, denied)
-	p.sum("meshd.client.idle_resets", "Calls moved from a connection that was closed while idle to a fresh one.", "{attempt}", true, idle)
+	p.sum(idleResets, "Calls moved from a connection that was closed while idle to a fresh one.", "{attempt}", true, idle)
 	p.gauge("meshd.breaker.open", "Endpoints whose breaker is open or half open.", "{endpoint}", breakers)
-	p.sum("meshd.endpoint.requests", "Attempts sent to an endpoint.", "{attempt}", true, requests)
-	p.sum("meshd.endpoint.failures", "Attempts on an endpoint that failed.", "{attempt}", true, failures)
-	p.gauge(EndpointActive, "Attempts in flight on an endpoint.", "{attempt}", inFlight)
+	p.sum(endpointRequests, "Attempts sent to an endpoint.", "{attempt}", true, requests)
+	p.sum(endpointFailures, "Attempts on an endpoint that failed.", "{attempt}", true, failures)
+	p.gauge(endpointActive, "Attempts in flight on an endpoint.", "{attempt}", inFlight)
 	if len(weights) > 0 {
 		p.metrics = append(p.metrics, metricdata.Metrics{
-			Name: EndpointWeight, Description: "Part of new calls that an endpoint is to get, 0 to 1.", Unit: "1",
+			Name: endpointWeight, Description: "Part of new calls that an endpoint is to get, 0 to 1.", Unit: "1",
 			Data: metricdata.Gauge[float64]{DataPoints: weights},
 		})
 	}

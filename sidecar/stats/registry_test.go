@@ -183,7 +183,7 @@ func TestWeightsOfWhatIsCalled(t *testing.T) {
 		if err := r.WritePrometheus(&text, PrometheusText); err != nil {
 			t.Fatal(err)
 		}
-		otlp := slices.ContainsFunc(scopes[0].Metrics, func(m metricdata.Metrics) bool { return m.Name == EndpointWeight })
+		otlp := slices.ContainsFunc(scopes[0].Metrics, func(m metricdata.Metrics) bool { return m.Name == endpointWeight })
 		if prometheus := strings.Contains(text.String(), "meshd_endpoint_weight{"); otlp != prometheus {
 			t.Errorf("told over OTLP %v, at /metrics %v", otlp, prometheus)
 		}

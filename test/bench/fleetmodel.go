@@ -86,7 +86,7 @@ func startModel(endpoints int) (*model, error) {
 	m.stop = stop
 	m.sends, err = tracing.Setup(ctx, tracing.Options{
 		ServiceName: marked, Namespace: "default", InstanceID: marked + "-yy", Version: "v0.1.0",
-		MeshdAddr: l.Addr().String(), MeshdOmits: []string{stats.EndpointActive}, MeshdSparsely: []string{stats.EndpointWeight}, // as sidecar/observe.go has it
+		MeshdAddr: l.Addr().String(), MeshdOmits: stats.MeshdOmits(), MeshdSparsely: stats.MeshdSparsely(), // as sidecar/observe.go has it
 		Producers: []metric.Producer{m.registry},
 		Getenv:    func(string) string { return "" },
 	})
