@@ -24,8 +24,9 @@ import (
 const meshdTimeout = time.Second
 
 // meshdBatch is how spans go to meshd: a call is to be on the page within two
-// seconds of its end.
-var meshdBatch = batchSettings{delay: 500 * time.Millisecond, timeout: meshdTimeout, queue: 2048, perBatch: 256}
+// seconds of its end, and of hundreds of sidecars each export costs more than
+// the few spans that are in it.
+var meshdBatch = batchSettings{delay: time.Second, timeout: meshdTimeout, queue: 2048, perBatch: 256}
 
 // startMeshd sends meshd the producers' metrics and the spans, on one
 // connection, under the process's own identity. Spans say what is around it too;
