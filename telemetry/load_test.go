@@ -133,7 +133,6 @@ func (r *reports) of(s, i int) []byte {
 			name := r.service(to).String() + ":8080"
 			client = append(client, r.histogram(to, "meshd.service", name, "meshd.route", name, "http.response.status_code", "200"))
 			add("http.client.active_requests", r.number(3, "meshd.service", name))
-			add("meshd.client.retries_denied", r.number(0, "meshd.service", name))
 			add("meshd.breaker.open", r.number(0, "meshd.service", name))
 			add("meshd.client.call.time", r.number(float64(r.second), "meshd.service", name, "meshd.call.part", "connect"))
 			for e := range r.instances {
@@ -142,10 +141,9 @@ func (r *reports) of(s, i int) []byte {
 				// the weights, a tenth goes: see tracing/sparse.go.
 				turn := (to*r.instances + e + r.second) % 10
 				if turn < 5 || r.second == 0 {
-					add("meshd.endpoint.requests", r.number(float64(r.second), kv...))
+					add("meshd.endpoint.requests", r.number(float64(r.second+1), kv...))
 				}
 				if turn == 0 || r.second == 0 {
-					add("meshd.endpoint.failures", r.number(0, kv...))
 					weight := r.number(0, kv...)
 					weight.Value = &otlp.NumberDataPoint_AsDouble{AsDouble: 0.1}
 					add("meshd.endpoint.weight", weight)

@@ -86,7 +86,9 @@ func (k kind) ofInstance() bool {
 
 // sparse says whether sidecars tell of what has grown since their last report,
 // and of the rest in ten (tracing/sparse.go).
-func (k kind) sparse() bool { return k == endpointRequests || k == endpointFailures }
+func (k kind) sparse() bool {
+	return k == endpointRequests || k == endpointFailures || k == retriesDenied
+}
 
 // The parts of a call's time, by meshd.call.part.
 const (

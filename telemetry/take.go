@@ -45,7 +45,7 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 	svc.lastSeen = s.cur
 	if sr.inst != nil {
 		sr.inst.last = s.cur
-		if k.sparse() {
+		if k == endpointRequests || k == endpointFailures {
 			sr.inst.named = s.cur
 		}
 	} else if k.ofInstance() && s.cur >= svc.tryAgain {

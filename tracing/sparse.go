@@ -18,7 +18,7 @@ import (
 // the report, and most are what they were.
 //
 // Of the named sums that only grow those go that have grown, and of the others
-// every tenth in turn. Of the named gauges, which move a little all the time, a
+// every tenth in turn, if they have ever grown. Of the named gauges, which move a little all the time, a
 // tenth goes each time, or sparseLeast where that is more: those first that have never gone, then
 // those that differ most from what has gone, and that has gone the longest ago.
 // So each point goes about every ten times, and what changes much at the next.
@@ -96,6 +96,9 @@ func (s *sparse) grown(name string, all []metricdata.DataPoint[int64], next map[
 	for i, p := range all {
 		key := sparseKey{name, p.Attributes.Equivalent()}
 		was, ok := s.gone[key]
+		if !ok && p.Value == 0 {
+			continue // as who has never been told of it takes it to be
+		}
 		if !ok || was.value != float64(p.Value) || i%sparsePart == s.round%sparsePart {
 			was = sent{float64(p.Value), p.Time}
 			out = append(out, p)

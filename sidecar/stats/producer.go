@@ -16,13 +16,14 @@ import (
 // produces.
 const ScopeName = "github.com/meshd/meshd/sidecar/stats"
 
-// What there is for each caller and endpoint.
+// What there is for each caller and endpoint, or service.
 const (
 	endpointActive   = "meshd.endpoint.active_requests"
 	endpointRequests = "meshd.endpoint.requests"
 	endpointFailures = "meshd.endpoint.failures"
 	endpointWeight   = "meshd.endpoint.weight"
 	idleResets       = "meshd.client.idle_resets"
+	retriesDenied    = "meshd.client.retries_denied"
 )
 
 // MeshdOmits are the metrics that meshd has no use for.
@@ -30,7 +31,9 @@ func MeshdOmits() []string { return []string{endpointActive, idleResets} }
 
 // MeshdSparsely are those of which meshd is told what it does not know: there
 // are so many, and few change from one second to the next.
-func MeshdSparsely() []string { return []string{endpointRequests, endpointFailures, endpointWeight} }
+func MeshdSparsely() []string {
+	return []string{endpointRequests, endpointFailures, endpointWeight, retriesDenied}
+}
 
 var _ metric.Producer = (*Registry)(nil)
 
@@ -156,7 +159,7 @@ func (p *production) clients(services []ServiceSnapshot) {
 		}
 	}
 	p.sum("meshd.client.retries", "Further attempts after a failed one.", "{attempt}", true, retries)
-	p.sum("meshd.client.retries_denied", "Retries refused because the budget was spent.", "{attempt}", true, denied)
+	p.sum(retriesDenied, "Retries refused because the budget was spent.", "{attempt}", true, denied)
 	p.sum(idleResets, "Calls moved from a connection that was closed while idle to a fresh one.", "{attempt}", true, idle)
 	p.gauge("meshd.breaker.open", "Endpoints whose breaker is open or half open.", "{endpoint}", breakers)
 	p.sum(endpointRequests, "Attempts sent to an endpoint.", "{attempt}", true, requests)
