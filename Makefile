@@ -24,7 +24,7 @@ build: ## static binaries in bin/: sidecar, meshd, meshctl
 test: build setup ## all tests, after installing what they need
 	go test -timeout $(TIMEOUT) ./...
 
-race: build setup ## all tests, and the programs that they start, under the race detector
+race: build setup ## all tests, and the programs that they start, under the race detector; 20 minutes
 	CGO_ENABLED=1 go build -race -o $(BIN)/race/ $(addprefix ./cmd/,$(CMDS))
 	@# Children report into files: what one has found must not be lost with its output.
 	@reports=$$(mktemp -d) && chmod 777 $$reports || exit 1; \
@@ -36,7 +36,7 @@ race: build setup ## all tests, and the programs that they start, under the race
 	done; \
 	rm -r $$reports; exit $$status
 
-fuzz: ## every fuzz target for FUZZTIME (20000x inputs; or 1m, say) each
+fuzz: ## every fuzz target for FUZZTIME (20000x inputs; or 1m, say) each; 20 minutes
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
 			echo "$$target in $$(dirname $$file)"; \
