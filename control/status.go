@@ -96,21 +96,25 @@ func (a *api) status(w http.ResponseWriter, _ *http.Request) {
 		"uptimeSeconds": time.Since(a.started).Seconds(),
 		"clients":       a.clients(),
 		"services":      a.current.Load().services(time.Now()),
-		"telemetry":     notKept(a.watching.store.Stats()),
+		"telemetry":     kept(a.watching.store.Stats()),
 	})
 }
 
-// telemetryStatus counts what was measured and is not kept, since meshd's start.
+// telemetryStatus counts, since meshd's start, what was measured and is not
+// kept, and what it took to keep the rest.
 type telemetryStatus struct {
 	// Overflow are points that had no place within the bounds, or are not told
 	// apart from others.
 	Overflow     uint64 `json:"overflow"`
 	Invalid      uint64 `json:"invalid"`      // points and spans that were refused
 	DroppedSpans uint64 `json:"droppedSpans"` // of traces that are too large
+	// BusySeconds is how long it took: a second's difference is the part of a core
+	// that the store takes.
+	BusySeconds float64 `json:"busySeconds"`
 }
 
-func notKept(s telemetry.Stats) telemetryStatus {
-	return telemetryStatus{Overflow: s.Overflow(), Invalid: s.Invalid + s.InvalidSpans, DroppedSpans: s.DroppedSpans}
+func kept(s telemetry.Stats) telemetryStatus {
+	return telemetryStatus{Overflow: s.Overflow(), Invalid: s.Invalid + s.InvalidSpans, DroppedSpans: s.DroppedSpans, BusySeconds: s.Busy.Seconds()}
 }
 
 // services lists every port of every service with all its instances: those

@@ -59,7 +59,7 @@ func sound() api.Status {
 
 func ill() api.Status {
 	s := sound()
-	s.Version, s.Telemetry = "v0.2.0", api.NotKept{Overflow: 12, Invalid: 3, DroppedSpans: 5}
+	s.Version, s.Telemetry = "v0.2.0", api.Kept{Overflow: 12, Invalid: 3, DroppedSpans: 5}
 	s.Services[0].Instances = append(s.Services[0].Instances,
 		api.Instance{ID: "checkout-1", Ready: true, Admin: "ILL", Version: "v0.1.9"},
 		api.Instance{ID: "checkout-2", Ready: true, Draining: true, Admin: "127.0.0.1:1", Version: "v0.2.0"})

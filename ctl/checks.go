@@ -116,7 +116,7 @@ func (c *checkup) connections(status api.Status) {
 }
 
 // store looks at what meshd could not keep.
-func (c *checkup) store(n api.NotKept) {
+func (c *checkup) store(n api.Kept) {
 	if n.Overflow > 0 {
 		c.add(problem, "meshd", "more is reported than its bounds allow: see its log; what needs more goes to a backend by OTEL_EXPORTER_OTLP_ENDPOINT",
 			"%d measurements had no place in its store, so that figures are too low", n.Overflow)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -165,6 +166,7 @@ func (in *intake) refuse(points int, err error) {
 func (s *Store) ingest(raw []byte) (refused int64, why error, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.stats.worked(time.Now())
 	at := s.cfg.Clock()
 	s.advance(slotOf(at))
 	in := &intake{s: s, now: at.UnixNano()}

@@ -116,12 +116,19 @@ type Stats struct {
 	InvalidSpans uint64 // refused
 	DroppedSpans uint64 // refused: of a trace, or by themselves, too large
 	Evicted      uint64 // traces that made place for newer ones
+
+	// Busy is how long the store has been taking reports and spans, and closing
+	// seconds, one at a time: CPU, and what waiting for a processor adds to it.
+	Busy time.Duration
 }
 
 // Overflow is the number of points that did not fit.
 func (s Stats) Overflow() uint64 {
 	return s.OverflowReporters + s.OverflowServices + s.OverflowSeries + s.OverflowEndpoints + s.OverflowEdges
 }
+
+// worked counts the time since began.
+func (s *Stats) worked(began time.Time) { s.Busy += time.Since(began) }
 
 // NewStore makes an empty store.
 func NewStore(cfg Config) *Store {
@@ -234,6 +241,7 @@ func (s *Store) tick() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.stats.worked(time.Now())
 	now := s.cfg.Clock()
 	s.advance(slotOf(now))
 	s.sample(now.UnixNano(), instances)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc/codes"
@@ -40,6 +41,7 @@ type traces struct {
 	order *list.List // of *trace, the oldest first
 
 	taken, invalid, dropped, evicted uint64
+	busy                             time.Duration
 }
 
 // A trace is what there is of one. Guarded by traces.mu.
@@ -80,6 +82,7 @@ func (t *traces) count(st *Stats) {
 	defer t.mu.Unlock()
 	st.Traces, st.TraceBytes = len(t.byID), t.bytes
 	st.Spans, st.InvalidSpans, st.DroppedSpans, st.Evicted = t.taken, t.invalid, t.dropped, t.evicted
+	st.Busy += t.busy
 }
 
 // spanReceiver is the OTLP TraceService, for sidecars and for everybody else.
@@ -113,6 +116,8 @@ func (r *spanReceiver) export(raw []byte) (*tracepb.ExportTraceServiceResponse, 
 func (t *traces) ingest(raw []byte) (refused int64, why error, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	began := time.Now()
+	defer func() { t.busy += time.Since(began) }()
 	f := fields{rest: raw}
 	for f.next() {
 		if f.tag != bytesTag(1) { // resource_spans

@@ -10,14 +10,17 @@ type Status struct {
 	UptimeSeconds float64     `json:"uptimeSeconds"`
 	Clients       []XDSClient `json:"clients"`
 	Services      []Service   `json:"services"`
-	Telemetry     NotKept     `json:"telemetry"`
+	Telemetry     Kept        `json:"telemetry"`
 }
 
-// NotKept counts what was measured and meshd has not kept, since its start.
-type NotKept struct {
+// Kept counts, since meshd's start, what was measured and it has not kept, and
+// how long it took to keep the rest.
+type Kept struct {
 	Overflow     uint64 `json:"overflow"`     // points beyond its bounds
 	Invalid      uint64 `json:"invalid"`      // points and spans that make no sense
 	DroppedSpans uint64 `json:"droppedSpans"` // of traces that are too large
+
+	BusySeconds float64 `json:"busySeconds"`
 }
 
 // An XDSClient is one xDS stream.

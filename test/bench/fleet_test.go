@@ -29,7 +29,7 @@ func TestFleetMode(t *testing.T) {
 	if got.Metrics.Bytes/got.Metrics.Taken < 30_000 { // 50 services with an endpoint each
 		t.Errorf("metrics: %+v", got.Metrics)
 	}
-	if got.Loaded.CPU <= got.Idle.CPU || got.Loaded.RSS <= 10e6 || got.Loaded.Peak < got.Loaded.RSS || got.Generator <= 0 {
+	if got.Loaded.CPU <= got.Idle.CPU || got.Store <= 0 || got.Loaded.RSS <= 10e6 || got.Loaded.Peak < got.Loaded.RSS || got.Generator <= 0 {
 		t.Errorf("%+v", got)
 	}
 	if text := got.table(); !strings.Contains(text, "measured: they report, for 3s") || strings.Contains(text, "TestFleet") {
@@ -39,14 +39,14 @@ func TestFleetMode(t *testing.T) {
 
 func TestFleetBars(t *testing.T) {
 	good := fleetRun{
-		Loaded:  state{CPU: 0.29, RSS: 299e6, Peak: 400e6},
+		Loaded:  state{CPU: 0.5, RSS: 299e6, Peak: 400e6},
 		Metrics: sent{Taken: 100}, Spans: sent{Taken: 10},
 	}
 	if err := good.missed(); err != nil {
 		t.Error(err)
 	}
 	for want, spoil := range map[string]func(*fleetRun){
-		"0.31 cores":      func(r *fleetRun) { r.Loaded.CPU = 0.31 },
+		"0.31 cores":      func(r *fleetRun) { r.Store = 0.31 },
 		"RSS is 301.0 MB": func(r *fleetRun) { r.Loaded.RSS = 301e6 },
 		"1 lost":          func(r *fleetRun) { r.Metrics.Lost = 1 },
 		"1 refused":       func(r *fleetRun) { r.Spans.Refused = 1 },
