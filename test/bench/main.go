@@ -91,13 +91,14 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if busy := busyNow(); busy != "" {
 		fmt.Fprintln(stderr, busy)
 	}
-	runs := o.rounds * pairs(cells, chosen)
+	groups := o.groups(chosen)
+	runs := o.rounds * runsOf(cells, groups)
 	about := takes(runs, o.warmUp+o.duration)
 	most := 2*about + time.Minute
 	fmt.Fprintf(stderr, "%d runs of %v: about %v, at most %v\n", runs, o.duration, about.Round(time.Second), most.Round(time.Second))
 	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	samples, err := r.rounds(limited, o.rounds, o.load, cells, chosen)
+	samples, err := r.rounds(limited, o.rounds, o.load, cells, groups)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
@@ -124,36 +125,74 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return errors.Join(err, verdict(samples, misses))
 }
 
-// rounds runs every cell against every proxy in turn, so that what the machine
-// does otherwise meets all of them alike.
-func (r *rig) rounds(ctx context.Context, rounds int, loadOf func(cell) load, cells []cell, chosen []proxy) ([]sample, error) {
+// rounds runs every cell against every group of proxies in turn, so that what
+// the machine does otherwise meets all of them alike.
+func (r *rig) rounds(ctx context.Context, rounds int, loadOf func(cell) load, cells []cell, groups [][]proxy) ([]sample, error) {
 	var samples []sample
 	for round := range rounds {
 		for _, c := range cells {
-			for _, p := range chosen {
-				if !p.speaks(c.Protocol) {
+			for _, g := range groups {
+				if !g[0].speaks(c.Protocol) {
 					continue
 				}
-				fmt.Fprintf(r.progress, "round %d of %d  %-5s %-5s %-9s  %-7s  ", round+1, rounds, c.Protocol, c.Shape, c.Load, p.name)
-				s, err := r.measure(ctx, p, c, round+1, loadOf(c))
+				fmt.Fprintf(r.progress, "round %d of %d  %-5s %-5s %-9s  %-7s  ", round+1, rounds, c.Protocol, c.Shape, c.Load, g[len(g)-1].name)
+				of := slices.Clone(g)
+				if round%2 == 1 {
+					slices.Reverse(of) // who is the first has no advantage of it
+				}
+				got, err := r.measure(ctx, of, c, round+1, loadOf(c))
 				if err != nil {
 					fmt.Fprintln(r.progress)
 					return nil, err
 				}
-				samples = append(samples, s)
-				fmt.Fprintln(r.progress, s)
+				if len(g) > 1 {
+					beside(got, g[0].name)
+				}
+				samples = append(samples, got...)
+				for _, s := range got {
+					fmt.Fprint(r.progress, s, "  ")
+				}
+				fmt.Fprintln(r.progress)
 			}
 		}
 	}
 	return samples, nil
 }
 
-// pairs is how many runs a round has.
-func pairs(cells []cell, chosen []proxy) int {
+// beside notes in samples of one time what the reference among them took,
+// unless that failed.
+func beside(samples []sample, reference string) {
+	i := slices.IndexFunc(samples, func(s sample) bool { return s.Proxy == reference })
+	if samples[i].Failure != "" {
+		return
+	}
+	for k := range samples {
+		samples[k].Beside = samples[i].CPU
+	}
+}
+
+// groups are the proxies that run at the same time: each alone, but what
+// telemetry costs is beside the sidecar without it, since a percent is less than
+// what a machine varies by from one minute to the next.
+func (o options) groups(chosen []proxy) (groups [][]proxy) {
+	i := slices.IndexFunc(chosen, func(p proxy) bool { return o.telemetry && p.name == baseline })
+	for k, p := range chosen {
+		switch {
+		case i < 0 || len(chosen) == 1:
+			groups = append(groups, []proxy{p})
+		case k != i:
+			groups = append(groups, []proxy{chosen[i], p})
+		}
+	}
+	return groups
+}
+
+// runsOf is how many runs a round has.
+func runsOf(cells []cell, groups [][]proxy) int {
 	n := 0
 	for _, c := range cells {
-		for _, p := range chosen {
-			if p.speaks(c.Protocol) {
+		for _, g := range groups {
+			if g[0].speaks(c.Protocol) {
 				n++
 			}
 		}

@@ -108,7 +108,7 @@ func TestInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if _, err := r.measure(ctx, chosen[0], c, 1, load{Protocol: protoHTTP2, Rate: 1, Connections: 1, Duration: 1e9}); !errors.Is(err, context.Canceled) {
+	if _, err := r.measure(ctx, chosen[:1], c, 1, load{Protocol: protoHTTP2, Rate: 1, Connections: 1, Duration: 1e9}); !errors.Is(err, context.Canceled) {
 		t.Errorf("measure: %v", err)
 	}
 	r.backends.stop()

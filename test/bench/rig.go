@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -37,6 +39,8 @@ type sample struct {
 	RSS     int64   `json:"rssBytes"`
 	PeakRSS int64   `json:"peakRSSBytes"`
 	Spans   int64   `json:"spans"` // exported, those of the warm-up included
+	// Beside is the CPU of the reference that ran at the same time; 0: none did.
+	Beside float64 `json:"cpuMicrosBeside,omitempty"`
 	report
 	Failure string `json:"failure,omitempty"` // why the run does not count
 }
@@ -49,40 +53,67 @@ func (s sample) String() string {
 	return fmt.Sprintf("%.1f µs/req  %.0f req/s  p99 %.2f ms  %s", s.CPU, float64(s.OK)/s.Seconds, s.P99, s.Failure)
 }
 
-// measure starts p, warms it up, measures it in c under l and stops it. Failed
-// requests are in the sample; the error is about everything else.
-func (r *rig) measure(ctx context.Context, p proxy, c cell, round int, l load) (sample, error) {
-	r.runs++
-	dir := fmt.Sprintf("%s/%d-%s", r.dir, r.runs, p.name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return sample{}, err
-	}
-	defer os.RemoveAll(dir)
+// measure starts the proxies, warms them up, measures them in c under l, all at
+// the same time, and stops them. Failed requests are in the samples; the error
+// is about everything else.
+func (r *rig) measure(ctx context.Context, of []proxy, c cell, round int, l load) ([]sample, error) {
 	spans := r.sink.spans.Load()
-	run, err := p.start(ctx, r, c.Protocol, dir)
-	if err != nil {
-		return sample{}, err
+	runs := make([]*running, 0, len(of))
+	stop := func() {
+		for _, run := range runs {
+			run.stop() // flushes spans
+		}
+		runs = nil
 	}
-	fmt.Fprintf(r.progress, "pid %d", run.process.pid)
-	var profile string
-	if run.admin != "" {
-		fmt.Fprintf(r.progress, ", admin %s", run.admin)
-		if r.profile != "" {
+	defer func() { stop() }()
+	for _, p := range of {
+		r.runs++
+		dir := fmt.Sprintf("%s/%d-%s", r.dir, r.runs, p.name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		run, err := p.start(ctx, r, c.Protocol, dir)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, run)
+		fmt.Fprintf(r.progress, "pid %d", run.process.pid)
+		if run.admin != "" {
+			fmt.Fprintf(r.progress, ", admin %s", run.admin)
+		}
+		fmt.Fprint(r.progress, "  ")
+	}
+	samples, errs := make([]sample, len(of)), make([]error, len(of))
+	var all sync.WaitGroup
+	for i, run := range runs {
+		profile := ""
+		if run.admin != "" && r.profile != "" && (len(of) == 1 || of[i].name != baseline) {
 			profile = fmt.Sprintf("%s-%s-%s-%s-%d.pprof", r.profile, c.Protocol, c.Shape, c.Load, round)
 		}
+		all.Go(func() {
+			if samples[i], errs[i] = loaded(ctx, run, l, r.warmUp, profile); errs[i] != nil {
+				errs[i] = fmt.Errorf("%s: %w\n%s", of[i].name, errs[i], &run.process.out)
+			}
+		})
 	}
-	fmt.Fprint(r.progress, "  ")
-	s, err := loaded(ctx, run, l, r.warmUp, profile)
-	run.stop() // flushes spans
-	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w\n%s", p.name, err, &run.process.out)
+	all.Wait()
+	stop()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
-	s.Round, s.cell, s.Proxy, s.Spans = round, c, p.name, r.sink.spans.Load()-spans
-	// Both OpenTelemetry exporters send every 5 s.
-	if p.traces && c.Protocol != protoTCP && s.Spans == 0 && s.Failure == "" && l.Duration >= 7*time.Second {
-		s.Failure = "no span arrived: it did not trace"
+	for i, p := range of {
+		s := &samples[i]
+		s.Round, s.cell, s.Proxy = round, c, p.name
+		if p.traces { // one of them at most does
+			s.Spans = r.sink.spans.Load() - spans
+		}
+		// Both OpenTelemetry exporters send every 5 s.
+		if p.traces && c.Protocol != protoTCP && s.Spans == 0 && s.Failure == "" && l.Duration >= 7*time.Second {
+			s.Failure = "no span arrived: it did not trace"
+		}
 	}
-	return s, nil
+	return samples, nil
 }
 
 // loaded has l run against run, and its CPU profile written if there is a name

@@ -38,7 +38,7 @@ func summarize(samples []sample, reference string) []row {
 		cell
 		round int
 	}
-	beside := map[pair]sample{}
+	before := map[pair]sample{}
 	for _, s := range samples {
 		k := key{s.cell, s.Proxy}
 		if runs[k] == nil {
@@ -49,7 +49,7 @@ func summarize(samples []sample, reference string) []row {
 		}
 		runs[k] = append(runs[k], s)
 		if s.Proxy == reference && s.Failure == "" {
-			beside[pair{s.cell, s.Round}] = s
+			before[pair{s.cell, s.Round}] = s
 		}
 	}
 	slices.SortStableFunc(keys, func(a, b key) int { return slices.Index(cells, a.cell) - slices.Index(cells, b.cell) })
@@ -66,7 +66,9 @@ func summarize(samples []sample, reference string) []row {
 			bps = append(bps, float64(s.Bytes)/s.Seconds)
 			p50, p99 = append(p50, s.P50), append(p99, s.P99)
 			r.RSS, r.PeakRSS = max(r.RSS, s.RSS), max(r.PeakRSS, s.PeakRSS)
-			if e, ok := beside[pair{s.cell, s.Round}]; ok {
+			if s.Beside > 0 {
+				ratio = append(ratio, s.CPU/s.Beside)
+			} else if e, ok := before[pair{s.cell, s.Round}]; ok {
 				ratio = append(ratio, s.CPU/e.CPU)
 				if e.P99 > 0 {
 					p99Ratio = append(p99Ratio, s.P99/e.P99)

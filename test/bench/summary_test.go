@@ -4,6 +4,7 @@ import (
 	"flag"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,5 +136,42 @@ func TestQuantile(t *testing.T) {
 	}
 	if quantile(nil, 0.5) != 0 || median(nil) != 0 || median([]float64{3, 1}) != 2 {
 		t.Error("of nothing, or of two")
+	}
+}
+
+// What ran at the same time is what a sample is compared with, and of telemetry
+// each variant runs beside the sidecar without it.
+func TestBeside(t *testing.T) {
+	c := cell{protoHTTP1, "c16m1", fixed}
+	of := func(round int, a, b float64) []sample {
+		got := []sample{{Round: round, cell: c, Proxy: "1 %", CPU: b}, {Round: round, cell: c, Proxy: baseline, CPU: a}}
+		beside(got, baseline)
+		return got
+	}
+	rows := summarize(slices.Concat(of(1, 10, 11), of(1, 100, 120), of(2, 50, 65)), baseline)
+	if rows[0].Proxy != "1 %" || rows[0].Ratio != 1.2 || rows[1].Ratio != 1 {
+		t.Errorf("%+v", rows)
+	}
+	failed := []sample{{cell: c, Proxy: "1 %", CPU: 5}, {cell: c, Proxy: baseline, CPU: 1, Failure: "it did"}}
+	beside(failed, baseline)
+	if failed[0].Beside != 0 {
+		t.Errorf("compared with a run that failed: %+v", failed[0])
+	}
+
+	names := func(o options, chosen []proxy) (out []string) {
+		for _, g := range o.groups(chosen) {
+			var all []string
+			for _, p := range g {
+				all = append(all, p.name)
+			}
+			out = append(out, strings.Join(all, "+"))
+		}
+		return out
+	}
+	if got, want := names(options{telemetry: true}, telemetryProxies()), []string{"trace 0+1 %", "trace 0+100 %", "trace 0+log"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := names(options{}, proxies()); slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "+") }) || len(got) != len(proxies()) {
+		t.Errorf("%q", got)
 	}
 }
