@@ -77,6 +77,15 @@ func TestMetrics(t *testing.T) {
 		if res.StatusCode != want {
 			t.Fatalf("call %d: %s", i, res.Status)
 		}
+		if i == 0 { // by which it has asked for them: to be counted in turn, both must be there
+			process.Await(t, patience, func() error {
+				s, err := front.Stats()
+				if n := len(s.Of("default/checkout:8080").Endpoints); err == nil && n != 2 {
+					err = fmt.Errorf("%d endpoints", n)
+				}
+				return err
+			})
+		}
 	}
 	process.Await(t, 3*time.Second, func() error {
 		s, window, err := m.metrics("checkout")
