@@ -75,20 +75,8 @@ func (s *exports) sent() sent {
 	return out
 }
 
-// fleetMain measures, prints and judges.
-func fleetMain(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	root, err := repository()
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "meshd-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if !filepath.IsAbs(o.bin) {
-		o.bin = filepath.Join(root, o.bin)
-	}
+// fleetMain measures, prints and judges; root is the repository, dir is for files.
+func fleetMain(ctx context.Context, o options, root, dir string, stdout, stderr io.Writer) error {
 	if busy := busyNow(); busy != "" {
 		fmt.Fprintln(stderr, busy)
 	}

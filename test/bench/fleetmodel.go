@@ -59,20 +59,13 @@ func startModel(endpoints int) (*model, error) {
 		server: grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.MaxRecvMsgSize(64<<20)),
 	}
 	for service, to := range map[string]chan mold{metricsService: m.metrics, traceService: m.spans} {
-		m.server.RegisterService(&grpc.ServiceDesc{
-			ServiceName: service, HandlerType: (*any)(nil),
-			Methods: []grpc.MethodDesc{{MethodName: "Export", Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-				var b []byte
-				if err := decode(&b); err != nil {
-					return nil, err
-				}
-				select {
-				case to <- cut(b):
-				default:
-				}
-				return &[]byte{}, nil
-			}}},
-		}, m)
+		m.server.RegisterService(exportService(service, func(b []byte) error {
+			select {
+			case to <- cut(b):
+			default:
+			}
+			return nil
+		}), m)
 	}
 	m.work.Go(func() { m.server.Serve(l) }) // returns when close stops it
 	for s := range fleetServices {

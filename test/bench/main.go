@@ -58,9 +58,6 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if o.fleet {
-		return fleetMain(ctx, o, stdout, stderr)
-	}
 	root, err := repository()
 	if err != nil {
 		return err
@@ -72,6 +69,9 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer os.RemoveAll(dir)
 	if !filepath.IsAbs(o.bin) {
 		o.bin = filepath.Join(root, o.bin)
+	}
+	if o.fleet {
+		return fleetMain(ctx, o, root, dir, stdout, stderr)
 	}
 	r := &rig{where: where{root, o.bin}, dir: dir, paths: map[string]string{}, gomaxprocs: o.gomaxprocs, profile: o.profile, warmUp: o.warmUp, progress: stderr}
 	chosen, versions, err := r.choose(o, stderr)

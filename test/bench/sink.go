@@ -30,10 +30,7 @@ func startSink() (*sink, error) {
 	}
 	s := &sink{addr: l.Addr().String(), done: make(chan struct{})}
 	s.server = grpc.NewServer(grpc.ForceServerCodec(rawCodec{}))
-	s.server.RegisterService(&grpc.ServiceDesc{
-		ServiceName: "opentelemetry.proto.collector.trace.v1.TraceService", HandlerType: (*any)(nil),
-		Methods: []grpc.MethodDesc{{MethodName: "Export", Handler: s.export}},
-	}, s)
+	s.server.RegisterService(exportService(traceService, s.export), s)
 	go func() {
 		defer close(s.done)
 		s.server.Serve(l) // returns when close stops it
@@ -46,15 +43,23 @@ func (s *sink) close() {
 	<-s.done
 }
 
-// export is the OTLP trace service's one method. Its answer is empty.
-func (s *sink) export(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-	var b []byte
-	if err := decode(&b); err != nil {
-		return nil, err
-	}
+func (s *sink) export(b []byte) error {
 	n, err := countSpans(b)
 	s.spans.Add(n)
-	return &[]byte{}, err
+	return err
+}
+
+// exportService is one of OTLP's services, of a server with a rawCodec: its
+// method's requests are taken as they are, and its answers are empty.
+func exportService(name string, take func([]byte) error) *grpc.ServiceDesc {
+	export := func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		var b []byte
+		if err := decode(&b); err != nil {
+			return nil, err
+		}
+		return &[]byte{}, take(b)
+	}
+	return &grpc.ServiceDesc{ServiceName: name, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{MethodName: "Export", Handler: export}}}
 }
 
 // countSpans counts the spans of an ExportTraceServiceRequest: resource_spans,
