@@ -7,8 +7,8 @@ import (
 )
 
 // reportWindow is what a connection may send before meshd reads it: twice a
-// sidecar's report on 50 services with ten instances each, so that it comes in
-// one go.
+// sidecar's first report on 50 services with ten instances each, so that it comes
+// in one go; later ones are shorter.
 const reportWindow = 512 << 10
 
 // reportOptions are what a grpc.Server that hundreds of sidecars report to

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -132,15 +131,8 @@ func FuzzExplicit(f *testing.F) {
 func TestSDKWithExplicitBuckets(t *testing.T) {
 	ctx := context.Background()
 	store := NewStore(Config{})
-	server := grpc.NewServer(grpc.ForceServerCodecV2(Codec()))
-	store.Register(server)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	go func() { done <- server.Serve(l) }()
-	defer func() { server.Stop(); <-done }()
+	addr, stop := serve(t, store, grpc.ForceServerCodecV2(Codec()))
+	defer stop()
 	for _, tc := range []struct {
 		name             string
 		resource, labels []attribute.KeyValue
@@ -154,7 +146,7 @@ func TestSDKWithExplicitBuckets(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := store.Stats()
-			exporter, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(l.Addr().String()), otlpmetricgrpc.WithInsecure())
+			exporter, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(addr), otlpmetricgrpc.WithInsecure())
 			if err != nil {
 				t.Fatal(err)
 			}

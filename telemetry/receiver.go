@@ -166,7 +166,7 @@ func (in *intake) refuse(points int, err error) {
 func (s *Store) ingest(raw []byte) (refused int64, why error, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.stats.worked(time.Now())
+	defer addSince(&s.stats.Busy, time.Now())
 	at := s.cfg.Clock()
 	s.advance(slotOf(at))
 	in := &intake{s: s, now: at.UnixNano()}

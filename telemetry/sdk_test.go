@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"net"
 	"testing"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	oteltrace "go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc"
 )
 
 // An application's own OpenTelemetry SDK: delta temporality, an exponential
@@ -22,24 +20,17 @@ import (
 func TestSDK(t *testing.T) {
 	ctx := t.Context()
 	store := NewStore(Config{})
-	server := grpc.NewServer()
-	store.Register(server)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	go func() { done <- server.Serve(l) }()
-	defer func() { server.Stop(); <-done }()
+	addr, stop := serve(t, store)
+	defer stop()
 	app := resource.NewSchemaless(attribute.String("service.name", "shop"), attribute.String("service.instance.id", "shop-7"))
 
-	spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(l.Addr().String()), otlptracegrpc.WithInsecure(), otlptracegrpc.WithCompressor("gzip"))
+	spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(addr), otlptracegrpc.WithInsecure(), otlptracegrpc.WithCompressor("gzip"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithBatcher(spans), sdktrace.WithResource(app))
 	delta := func(sdkmetric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }
-	metrics, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(l.Addr().String()), otlpmetricgrpc.WithInsecure(),
+	metrics, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(addr), otlpmetricgrpc.WithInsecure(),
 		otlpmetricgrpc.WithCompressor("gzip"), otlpmetricgrpc.WithTemporalitySelector(delta))
 	if err != nil {
 		t.Fatal(err)

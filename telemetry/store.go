@@ -127,8 +127,8 @@ func (s Stats) Overflow() uint64 {
 	return s.OverflowReporters + s.OverflowServices + s.OverflowSeries + s.OverflowEndpoints + s.OverflowEdges
 }
 
-// worked counts the time since began.
-func (s *Stats) worked(began time.Time) { s.Busy += time.Since(began) }
+// addSince adds the time since began.
+func addSince(d *time.Duration, began time.Time) { *d += time.Since(began) }
 
 // NewStore makes an empty store.
 func NewStore(cfg Config) *Store {
@@ -241,7 +241,7 @@ func (s *Store) tick() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.stats.worked(time.Now())
+	defer addSince(&s.stats.Busy, time.Now())
 	now := s.cfg.Clock()
 	s.advance(slotOf(now))
 	s.sample(now.UnixNano(), instances)

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"math"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	"google.golang.org/grpc"
 )
 
 const cumulative = otlp.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -78,6 +80,20 @@ func (w *world) pass(d time.Duration) {
 		w.now = next
 		w.store.tick()
 	}
+}
+
+// serve has a store listen, until stop.
+func serve(t *testing.T, store *Store, options ...grpc.ServerOption) (addr string, stop func()) {
+	t.Helper()
+	server := grpc.NewServer(options...)
+	store.Register(server)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- server.Serve(l) }()
+	return l.Addr().String(), func() { server.Stop(); <-done }
 }
 
 // report sends metrics as the instance and returns the partial success.

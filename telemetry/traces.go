@@ -116,8 +116,7 @@ func (r *spanReceiver) export(raw []byte) (*tracepb.ExportTraceServiceResponse, 
 func (t *traces) ingest(raw []byte) (refused int64, why error, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	began := time.Now()
-	defer func() { t.busy += time.Since(began) }()
+	defer addSince(&t.busy, time.Now())
 	f := fields{rest: raw}
 	for f.next() {
 		if f.tag != bytesTag(1) { // resource_spans

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -223,16 +222,9 @@ func TestServedTooLate(t *testing.T) {
 
 func served(t *testing.T, options ...grpc.ServerOption) {
 	w := newWorld(t, Config{})
-	server := grpc.NewServer(options...)
-	w.store.Register(server)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	go func() { done <- server.Serve(l) }()
-	defer func() { server.Stop(); <-done }()
-	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	addr, stop := serve(t, w.store, options...)
+	defer stop()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}

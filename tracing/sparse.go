@@ -18,10 +18,11 @@ import (
 // the report, and most are what they were.
 //
 // Of the named sums that only grow those go that have grown, and of the others
-// every tenth in turn, if they have ever grown. Of the named gauges, which move a little all the time, a
-// tenth goes each time, or sparseLeast where that is more: those first that have never gone, then
-// those that differ most from what has gone, and that has gone the longest ago.
-// So each point goes about every ten times, and what changes much at the next.
+// every tenth in turn, if they have ever grown. Of the named gauges, which move a
+// little all the time, a tenth goes each time, or sparseLeast where that is more:
+// those first that have never gone, then those that differ most from what has
+// gone, and that has gone the longest ago. So each point goes about every ten
+// times, and what changes much at the next.
 type sparse struct {
 	metric.Producer
 	names []string

@@ -181,11 +181,9 @@ func (p promWriter) clients(services []ServiceSnapshot) {
 		{"meshd_endpoint_active_requests", "gauge", "Attempts in flight on an endpoint.", func(e EndpointStat) float64 { return float64(e.InFlight) }},
 	} {
 		p.head(m.name, m.kind, m.help)
-		for _, s := range services {
-			for _, e := range s.Endpoints {
-				p.sample(m.name, m.value(e), "meshd_service", s.Name, "meshd_endpoint", e.Address, "meshd_endpoint_id", e.ID)
-			}
-		}
+		eachEndpoint(services, func(_ ServiceSnapshot, e EndpointStat, of ...string) {
+			p.sample(m.name, m.value(e), of...)
+		})
 	}
 }
 
@@ -193,27 +191,30 @@ func (p promWriter) clients(services []ServiceSnapshot) {
 func (p promWriter) some(services []ServiceSnapshot) {
 	const weight, breaker, ejections = "meshd_endpoint_weight", "meshd_endpoint_breaker", "meshd_endpoint_ejections_total"
 	p.head(weight, "gauge", "Part of new calls that an endpoint is to get, 0 to 1.")
-	for _, s := range services {
-		for _, e := range s.Endpoints {
-			if !s.quiet {
-				p.sample(weight, e.Weight, "meshd_service", s.Name, "meshd_endpoint", e.Address, "meshd_endpoint_id", e.ID)
-			}
+	eachEndpoint(services, func(s ServiceSnapshot, e EndpointStat, of ...string) {
+		if !s.quiet {
+			p.sample(weight, e.Weight, of...)
 		}
-	}
+	})
 	p.head(breaker, "gauge", "1 of an endpoint whose breaker is open or half open.")
-	for _, s := range services {
-		for _, e := range s.Endpoints {
-			if e.Breaker != BreakerClosed {
-				p.sample(breaker, 1, "meshd_service", s.Name, "meshd_endpoint", e.Address, "meshd_endpoint_id", e.ID, "meshd_breaker_rule", e.BreakerRule)
-			}
+	eachEndpoint(services, func(_ ServiceSnapshot, e EndpointStat, of ...string) {
+		if e.Breaker != BreakerClosed {
+			p.sample(breaker, 1, append(of, "meshd_breaker_rule", e.BreakerRule)...)
 		}
-	}
+	})
 	p.head(ejections, "counter", "Ejections of an endpoint as an outlier, by rule.")
+	eachEndpoint(services, func(_ ServiceSnapshot, e EndpointStat, of ...string) {
+		for _, rule := range slices.Sorted(maps.Keys(e.Ejections)) {
+			p.sample(ejections, float64(e.Ejections[rule]), append(of, "meshd_health_rule", rule)...)
+		}
+	})
+}
+
+// eachEndpoint calls do for the services' endpoints, with their labels.
+func eachEndpoint(services []ServiceSnapshot, do func(s ServiceSnapshot, e EndpointStat, of ...string)) {
 	for _, s := range services {
 		for _, e := range s.Endpoints {
-			for _, rule := range slices.Sorted(maps.Keys(e.Ejections)) {
-				p.sample(ejections, float64(e.Ejections[rule]), "meshd_service", s.Name, "meshd_endpoint", e.Address, "meshd_endpoint_id", e.ID, "meshd_health_rule", rule)
-			}
+			do(s, e, "meshd_service", s.Name, "meshd_endpoint", e.Address, "meshd_endpoint_id", e.ID)
 		}
 	}
 }
