@@ -161,7 +161,7 @@ func grpcServer(t *testing.T) string {
 }
 
 // named adds what grpc-go's server leaves out: its id, which pick_first_unary
-// asks for.
+// asks for, and time for cancel_after_begin to be canceled.
 type named struct{ testgrpc.TestServiceServer }
 
 func (s named) UnaryCall(ctx context.Context, in *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
@@ -170,6 +170,34 @@ func (s named) UnaryCall(ctx context.Context, in *testgrpc.SimpleRequest) (*test
 		out.ServerId = "interop-0"
 	}
 	return out, err
+}
+
+// StreamingInputCall of cancel_after_begin has no message. Its client ends its
+// request right after canceling, without waiting for that to be sent: an answer
+// at once may be quicker than the cancellation, which the case takes for a fault.
+func (s named) StreamingInputCall(stream testgrpc.TestService_StreamingInputCallServer) error {
+	return s.TestServiceServer.StreamingInputCall(&unhurried{stream, false})
+}
+
+// unhurried is a stream whose end, if no message came before it, comes with
+// its cancellation or after 5 s.
+type unhurried struct {
+	testgrpc.TestService_StreamingInputCallServer
+	some bool
+}
+
+func (s *unhurried) Recv() (*testgrpc.StreamingInputCallRequest, error) {
+	in, err := s.TestService_StreamingInputCallServer.Recv()
+	s.some = s.some || err == nil
+	if err == nil || s.some {
+		return in, err
+	}
+	select {
+	case <-s.Context().Done():
+		return nil, s.Context().Err()
+	case <-time.After(5 * time.Second):
+		return nil, err
+	}
 }
 
 // outOfBand is package orca's service, but for its least interval: that is 30 s
