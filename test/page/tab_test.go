@@ -23,6 +23,7 @@ type tab struct {
 
 	mu         sync.Mutex
 	complaints []string
+	expected   string // a complaint that is none, whenever it comes
 }
 
 type object = map[string]any
@@ -90,7 +91,7 @@ func (tb *tab) event(_, method string, params json.RawMessage) {
 			complaint = p.Entry.Text + " " + p.Entry.URL
 		}
 	}
-	if complaint != "" {
+	if complaint != "" && complaint != tb.expected {
 		tb.mu.Lock()
 		defer tb.mu.Unlock()
 		tb.complaints = append(tb.complaints, complaint)
