@@ -19,10 +19,10 @@ import (
 )
 
 // newSpanClient makes the client of an OTLP backend, without dialling, and the
-// function that frees its connections.
-func newSpanClient(o otlp) (otlptrace.Client, func(), error) {
+// function that frees its connections. Over gRPC it hands spans over by h.
+func newSpanClient(o otlp, h *handover) (otlptrace.Client, func(), error) {
 	if o.protocol == protocolGRPC {
-		conn, err := o.dial()
+		conn, err := o.dial(h.option())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -86,12 +86,13 @@ func (d dialFunc) grpc() []grpc.DialOption {
 	})}
 }
 
-func (o otlp) dial() (*grpc.ClientConn, error) {
+func (o otlp) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if o.tls != nil {
 		creds = credentials.NewTLS(o.tls)
 	}
 	options := append(o.dialer.grpc(), grpc.WithTransportCredentials(creds))
+	options = append(options, more...)
 	if o.gzip {
 		// The exporters import the compressor.
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor("gzip")))

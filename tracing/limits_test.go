@@ -37,6 +37,23 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Shared attributes are those of every span, and count as its own do: first
+// come those that are shared. One that two sets of limits apply to is as each says.
+func TestShared(t *testing.T) {
+	a, b := Share(URLPath.String("/äöü"), HTTPStatus.Int(200)), Share(URLQuery.String("abcdef"))
+	s := spanOf(ServerAddress.String("checkout"))
+	s.Shared = [3]*Shared{a, nil, b}
+	for _, l := range []limits{generous, {valueLength: 3, attributes: 4}, {valueLength: unlimited, attributes: 3}, {valueLength: 2, attributes: 1}, generous} {
+		want := spanOf(URLPath.String("/äöü"), HTTPStatus.Int(200), URLQuery.String("abcdef"), ServerAddress.String("checkout"))
+		for range 2 {
+			got, want := decode(t, appendSpan(nil, s, &l))[0], decode(t, appendSpan(nil, want, &l))[0]
+			if !proto.Equal(got, want) {
+				t.Errorf("%+v: %v\nwant %v", l, got, want)
+			}
+		}
+	}
+}
+
 func FuzzCut(f *testing.F) {
 	f.Add("äöü", 2)
 	f.Add("\xffabc", 1)

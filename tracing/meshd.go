@@ -35,7 +35,8 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity, around
 	if o.MeshdAddr == "" {
 		return nil
 	}
-	conn, err := dialMeshd(o.MeshdAddr, o.Dial)
+	h := newHandover()
+	conn, err := dialMeshd(o.MeshdAddr, o.Dial, h)
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func (t *Telemetry) startMeshd(ctx context.Context, s settings, identity, around
 		otlptracegrpc.WithHeaders(nil),
 		otlptracegrpc.WithTimeout(meshdTimeout),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
-	q := &queue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}}
+	q := &queue{name: "meshd", limits: meshdBatch, guard: newGuard(o.Logger, "spans to meshd"), thin: &thinner{}, busy: h.busy}
 	return t.startQueue(q, resource.NewSchemaless(slices.Concat(around, identity)...), spans, func() {})
 }
 
@@ -99,7 +100,7 @@ func (o omitting) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error
 
 // dialMeshd makes a connection that does not go through an HTTP proxy, and
 // finds a meshd that comes back within two seconds. It dials when it is used.
-func dialMeshd(addr string, dial dialFunc) (*grpc.ClientConn, error) {
+func dialMeshd(addr string, dial dialFunc, h *handover) (*grpc.ClientConn, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("tracing: meshd's address %q: accepted is HOST:PORT", addr)
 	}
@@ -107,6 +108,7 @@ func dialMeshd(addr string, dial dialFunc) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
+		h.option(),
 		grpc.WithReadBufferSize(4<<10),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},

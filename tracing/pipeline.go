@@ -22,8 +22,10 @@ func (t *Telemetry) startTraces(ctx context.Context, s settings, o Options, out 
 		var client otlptrace.Client = consoleSpans{out}
 		free := func() {}
 		if exporter == exporterOTLP {
+			h := newHandover()
+			q.busy = h.busy
 			var err error
-			if client, free, err = newSpanClient(s.tracesOTLP); err != nil {
+			if client, free, err = newSpanClient(s.tracesOTLP, h); err != nil {
 				return fmt.Errorf("tracing: traces: %w", err)
 			}
 		}

@@ -18,11 +18,12 @@ type queue struct {
 	thin   *thinner // of spans; nil: all go
 	// upload sends a batch; it returns when the backend has it, or ctx ends.
 	upload func(ctx context.Context, items []byte) error
+	// busy says whether items are in use although upload has returned; nil: never.
+	busy func() bool
 
 	mu     sync.Mutex
-	buf    []byte // what appendSpan or appendRecord makes, one after the other
-	n      int
-	spare  []byte
+	fill   filling
+	spare  filling
 	closed bool
 
 	enough chan struct{}
@@ -30,6 +31,13 @@ type queue struct {
 	done   chan struct{}
 	base   context.Context // done: uploads end at once
 	abort  context.CancelFunc
+}
+
+// A filling is what waits in one of a queue's two buffers.
+type filling struct {
+	items []byte // what appendSpan or appendRecord makes, one after the other
+	n     int
+	ends  []int // where a batch of them ends
 }
 
 // A queue's buffer is at most so large, and kept from batch to batch up to a
@@ -57,11 +65,13 @@ func (q *queue) add(item []byte) {
 func (q *queue) keep(item []byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || len(q.buf)+len(item) > maxQueueBytes {
+	f := &q.fill
+	if q.closed || len(f.items)+len(item) > maxQueueBytes {
 		return false
 	}
-	q.buf = append(q.buf, item...)
-	if q.n++; q.n == q.limits.perBatch {
+	f.items = append(f.items, item...)
+	if f.n++; f.n%q.limits.perBatch == 0 {
+		f.ends = append(f.ends, len(f.items))
 		select {
 		case q.enough <- struct{}{}:
 		default:
@@ -90,34 +100,23 @@ func (q *queue) run() {
 // flush sends all that there is.
 func (q *queue) flush() {
 	q.mu.Lock()
-	b, n := q.buf, q.n
-	q.buf, q.n, q.spare = q.spare, 0, nil
+	f := q.fill
+	q.fill, q.spare = q.spare, filling{}
 	q.mu.Unlock()
-	for rest := b; n > 0; {
-		size := min(n, q.limits.perBatch)
-		batch := itemsIn(rest, size)
-		q.send(rest[:batch], size)
-		rest, n = rest[batch:], n-size
+	from := 0
+	for _, end := range f.ends {
+		q.send(f.items[from:end], q.limits.perBatch)
+		from = end
 	}
-	if cap(b) > keptQueueBytes {
-		b = nil
+	if n := f.n % q.limits.perBatch; n > 0 {
+		q.send(f.items[from:], n)
+	}
+	if cap(f.items) > keptQueueBytes || q.busy != nil && q.busy() {
+		f.items = nil
 	}
 	q.mu.Lock()
-	if q.buf == nil {
-		q.buf = b[:0]
-	} else {
-		q.spare = b[:0]
-	}
+	q.spare = filling{items: f.items[:0], ends: f.ends[:0]}
 	q.mu.Unlock()
-}
-
-// itemsIn is how many bytes the first n spans or records take.
-func itemsIn(b []byte, n int) (at int) {
-	for range n {
-		length := b[at+1:]
-		at += 4 + (int(length[0])&0x7f | int(length[1])&0x7f<<7 | int(length[2])<<14)
-	}
-	return at
 }
 
 // send uploads a batch of n.

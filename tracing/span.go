@@ -34,6 +34,7 @@ type Span struct {
 	Kind       Kind
 	Name       string // see SpanName
 	Start, End time.Time
+	Shared     [3]*Shared // nil: none; before Attributes
 	Attributes []attribute.KeyValue
 	Events     []Event
 

@@ -63,7 +63,7 @@ func setUp(t *testing.T, cfg resource.Cluster, ratio float64, addrs ...string) *
 		Service: svc, Stats: svc.Route("r"), Host: "checkout", Port: 80, Clusters: []*Cluster{f.cluster},
 	}
 	f.tracer = &Tracer{Sampler: tracing.NewSampler(ratio), Emit: func(s tracing.Span) {
-		s.Attributes, s.Events = slices.Clone(s.Attributes), slices.Clone(s.Events) // they are used again
+		s.Attributes, s.Events = s.AllAttributes(), slices.Clone(s.Events) // they are used again
 		f.spans = append(f.spans, s)
 	}}
 	return f
@@ -94,6 +94,15 @@ func (f *fixture) rest(t *testing.T, calls uint64) {
 		if e.Load.InFlight() != 0 {
 			t.Errorf("%s: %d in flight", e.Address, e.Load.InFlight())
 		}
+	}
+}
+
+// inbound is f.route as a server's.
+func (f *fixture) inbound() *Route {
+	r := f.route
+	return &Route{
+		Route: r.Route, Version: r.Version, Server: true, Stats: r.Stats, Service: r.Service, Host: r.Host, Port: r.Port,
+		Clusters: r.Clusters, Mesh: r.Mesh, usually: r.usually, priority: r.priority, usual: r.usual,
 	}
 }
 

@@ -91,7 +91,7 @@ func (r *record) endConnection(c *Call, now int64, e stats.ErrorType, sent, rece
 	}
 	attrs, failed := outcome(decided(attrs, c), 0, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
-		Context: r.call, Kind: kind, Name: r.name(c.Route), Attributes: attrs, Events: r.events, Failed: failed,
+		Context: r.call, Kind: kind, Name: r.name, Shared: c.shared(), Attributes: attrs, Events: r.events, Failed: failed,
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
 }

@@ -97,12 +97,12 @@ func TestOrdinaryIsNotKept(t *testing.T) {
 func TestKeptTravelsUp(t *testing.T) {
 	f := setUp(t, policy, 0, "10.0.0.1:80")
 	f.tracer.Joins = NewJoins()
-	server := *f.route
-	server.Server, server.Service = true, f.reg.Server("default/checkout:80")
+	server := f.inbound()
+	server.Service = f.reg.Server("default/checkout:80")
 	server.Stats = server.Service.Route("")
 	client := f.route
 
-	f.route = &server
+	f.route = server
 	in := f.beginKept(t, Said{Parent: parentContext, HasParent: true})
 	in.Pick(1)
 	f.route = client

@@ -30,6 +30,7 @@ type record struct {
 	tcp        bool   // it is a connection: connection.go
 	traceState string
 	full       string // url.full, once it has been made
+	name       string // of its spans, once it has been made
 	events     []tracing.Event
 	grounds    []attribute.KeyValue // see grounds
 	attributes []attribute.KeyValue // of the span that is being made
@@ -45,8 +46,15 @@ func newRecord(call, parent tracing.SpanContext) *record {
 
 func (r *record) free() {
 	clear(r.events)
-	clear(r.attributes[:cap(r.attributes)])
+	clear(r.attributes)
 	records.Put(r)
+}
+
+// used notes that attributes were written where the record's are.
+func (r *record) used(attrs []attribute.KeyValue) {
+	if len(attrs) > len(r.attributes) {
+		r.attributes = attrs
+	}
 }
 
 // describe takes what only the protocol knows; the strings are copied.
@@ -72,6 +80,7 @@ func (r *record) attempt(c *Call) {
 // the call's own: its kind, and the attributes that all of them have.
 func (r *record) attempted(c *Call) (tracing.Kind, []attribute.KeyValue) {
 	common := r.common(c)
+	r.name = r.named(c.Route)
 	if c.Route.Server {
 		return tracing.KindServer, common // which says it all
 	}
@@ -85,11 +94,7 @@ func (r *record) attemptSpan(c *Call, n int, common []attribute.KeyValue) {
 	t := c.log.try(n)
 	context := r.call
 	context.SpanID = t.span
-	attrs := peerAttributes(common, t.ep)
-	if t.ep.ID != "" {
-		attrs = append(attrs, tracing.MeshEndpointID.String(t.ep.ID))
-	}
-	attrs = append(attrs, tracing.MeshCost.Float64(t.cost/1e6))
+	attrs := append(common, tracing.MeshCost.Float64(t.cost/1e6))
 	if n > 0 {
 		if t.hedge {
 			attrs = append(attrs, tracing.MeshHedge.Bool(true))
@@ -101,9 +106,10 @@ func (r *record) attemptSpan(c *Call, n int, common []attribute.KeyValue) {
 		}
 	}
 	attrs, failed := outcome(attrs, t.status, t.err, false)
+	r.used(attrs)
 	c.tracer.Emit(tracing.Span{
 		Context: context, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
-		Name: r.name(c.Route), Attributes: attrs, Failed: failed, Kept: c.keep.forcing(),
+		Name: r.name, Shared: [3]*tracing.Shared{c.Route.spans(), peer(t.ep)}, Attributes: attrs, Failed: failed, Kept: c.keep.forcing(),
 		Start: c.tracer.time(t.began), End: c.tracer.time(max(t.ended, t.began)),
 	})
 }
@@ -138,9 +144,10 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[
 	}
 	attrs = append(decided(attrs, c), r.grounds...)
 	attrs, failed := outcome(attrs, status, e, c.Route.Server)
+	r.used(attrs)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
-		Kind: kind, Name: r.name(c.Route), Attributes: attrs,
+		Kind: kind, Name: r.name, Shared: c.shared(), Attributes: attrs,
 		Events: r.events, Failed: failed, Kept: c.keep.forcing(),
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
@@ -154,11 +161,8 @@ var partKeys = [stats.Parts]attribute.Key{
 
 // decided adds what the sidecar has done with the call, as far as it did anything.
 func decided(attrs []attribute.KeyValue, c *Call) []attribute.KeyValue {
-	if c.view != nil && !c.Route.Server {
-		attrs = append(attrs, tracing.MeshBalancer.String(c.view.Balancer))
-		if v := c.Route.Version; v != "" {
-			attrs = append(attrs, tracing.MeshVersion.String(v))
-		}
+	if v := c.Route.Version; v != "" && c.view != nil && !c.Route.Server {
+		attrs = append(attrs, tracing.MeshVersion.String(v))
 	}
 	if c.ownPriority || c.priority != breaker.Critical {
 		attrs = append(attrs, tracing.MeshPriority.String(c.priority.String()))
@@ -169,8 +173,8 @@ func decided(attrs []attribute.KeyValue, c *Call) []attribute.KeyValue {
 	return attrs
 }
 
-// name is the name of the call's spans.
-func (r *record) name(to *Route) string {
+// named makes the name of the call's spans.
+func (r *record) named(to *Route) string {
 	if r.rpc {
 		return rpcName(r.path)
 	}
@@ -180,17 +184,36 @@ func (r *record) name(to *Route) string {
 	return tracing.SpanName(r.method, to.Name)
 }
 
-// common are the attributes that the call's span and its attempts' share.
+// spans are the attributes that spans have of their route.
+func (r *Route) spans() *tracing.Shared {
+	if s := r.shared.Load(); s != nil {
+		return s
+	}
+	attrs := []attribute.KeyValue{tracing.ServerAddress.String(r.Host), tracing.MeshService.String(r.Service.Name())}
+	if r.Port != 0 {
+		attrs = append(attrs, tracing.ServerPort.Int(r.Port))
+	}
+	if r.Name != "" {
+		attrs = append(attrs, tracing.MeshRoute.String(r.Name))
+	}
+	s := tracing.Share(attrs...)
+	r.shared.Store(s) // whoever is second makes the same
+	return s
+}
+
+// shared are the attributes of the call's span that other calls' have too.
+func (c *Call) shared() (s [3]*tracing.Shared) {
+	s[0] = c.Route.spans()
+	if c.view != nil && !c.Route.Server {
+		s[1] = c.view.spans
+	}
+	return s
+}
+
+// common are the attributes that the call's span and its attempts' share, and
+// other calls' do not.
 func (r *record) common(c *Call) []attribute.KeyValue {
-	attrs := append(r.attributes[:0],
-		tracing.ServerAddress.String(c.Route.Host),
-		tracing.MeshService.String(c.Route.Service.Name()))
-	if c.Route.Port != 0 {
-		attrs = append(attrs, tracing.ServerPort.Int(c.Route.Port))
-	}
-	if c.Route.Name != "" {
-		attrs = append(attrs, tracing.MeshRoute.String(c.Route.Name))
-	}
+	attrs := r.attributes[:0]
 	if r.rpc {
 		return rpcAttributes(attrs, r.path)
 	}
@@ -259,13 +282,24 @@ func redact(query string) string {
 	return out.String()
 }
 
-func peerAttributes(attrs []attribute.KeyValue, ep *endpoint.Endpoint) []attribute.KeyValue {
-	i := strings.LastIndexByte(ep.Address, ':')
-	if !ep.Addr.IsValid() || i < 0 {
-		return append(attrs, tracing.NetworkPeerAddress.String(ep.Address))
+// peer are the attributes that the spans of attempts have of their endpoint.
+func peer(ep *endpoint.Endpoint) *tracing.Shared {
+	if s, ok := ep.Spans.Load().(*tracing.Shared); ok {
+		return s
 	}
-	host := strings.TrimSuffix(strings.TrimPrefix(ep.Address[:i], "["), "]")
-	return append(attrs, tracing.NetworkPeerAddress.String(host), tracing.NetworkPeerPort.Int(int(ep.Addr.Port())))
+	attrs := make([]attribute.KeyValue, 0, 3)
+	if i := strings.LastIndexByte(ep.Address, ':'); ep.Addr.IsValid() && i >= 0 {
+		host := strings.TrimSuffix(strings.TrimPrefix(ep.Address[:i], "["), "]")
+		attrs = append(attrs, tracing.NetworkPeerAddress.String(host), tracing.NetworkPeerPort.Int(int(ep.Addr.Port())))
+	} else {
+		attrs = append(attrs, tracing.NetworkPeerAddress.String(ep.Address))
+	}
+	if ep.ID != "" {
+		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
+	}
+	s := tracing.Share(attrs...)
+	ep.Spans.Store(s) // whoever is second makes the same
+	return s
 }
 
 // outcome adds status and error.type, and says whether the span failed: from

@@ -386,13 +386,12 @@ func TestJoins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := setUp(t, policy, 0, "10.0.0.1:80")
 			f.tracer.Joins = NewJoins()
-			server := *f.route
-			server.Server = true
+			server := f.inbound()
 			var in []*Call
 			for _, s := range tc.in {
 				s.Parent, s.HasParent = trace, true
 				c := new(Call)
-				c.Begin(f.tracer, &server, &s, nil, 1)
+				c.Begin(f.tracer, server, &s, nil, 1)
 				in = append(in, c)
 			}
 			f.route.Route.Priority = tc.route

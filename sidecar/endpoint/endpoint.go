@@ -18,6 +18,8 @@ type Endpoint struct {
 	resource.Endpoint
 	Address string // "ip:port"
 	*State
+	// Spans belongs to whoever makes spans of calls to the Endpoint.
+	Spans atomic.Value
 }
 
 // Rules is how many rules there may be to eject an endpoint by.
