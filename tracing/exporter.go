@@ -3,7 +3,6 @@ package tracing
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -72,26 +71,12 @@ func newMetricExporter(ctx context.Context, o otlp) (metric.Exporter, func(), er
 	return exporter, free, err
 }
 
-// A dialFunc opens a TCP connection; nil: as Go does.
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// grpc are the options that make gRPC use it; gRPC then takes no proxy from
-// the environment.
-func (d dialFunc) grpc() []grpc.DialOption {
-	if d == nil {
-		return nil
-	}
-	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-		return d(ctx, "tcp", addr)
-	})}
-}
-
 func (o otlp) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if o.tls != nil {
 		creds = credentials.NewTLS(o.tls)
 	}
-	options := append(o.dialer.grpc(), grpc.WithTransportCredentials(creds))
+	options := append(o.dialer.grpc(o.endpoint.Host), grpc.WithTransportCredentials(creds))
 	options = append(options, more...)
 	if o.gzip {
 		// The exporters import the compressor.

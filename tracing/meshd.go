@@ -104,7 +104,10 @@ func dialMeshd(addr string, dial dialFunc, h *handover) (*grpc.ClientConn, error
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("tracing: meshd's address %q: accepted is HOST:PORT", addr)
 	}
-	conn, err := grpc.NewClient(addr, append(dial.grpc(),
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	conn, err := grpc.NewClient(addr, append(dial.grpc(addr),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),

@@ -27,7 +27,8 @@ func BenchmarkCall(b *testing.B) {
 	}
 	reg := stats.NewRegistry()
 	tracer := &Tracer{Sampler: tracing.NewSampler(0), Emit: func(tracing.Span) {}, Joins: NewJoins(), Records: NewRecords()}
-	for _, server := range []bool{false, true} {
+	for _, v := range []struct{ server, sampled bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		server := v.server
 		r := &Route{
 			Route: resource.Route{
 				Prefix: "/", TraceRatio: -1, Timeout: 15 * time.Second, Hedge: resource.Hedge{Share: 0.02},
@@ -45,11 +46,18 @@ func BenchmarkCall(b *testing.B) {
 		}
 		r.Stats = r.Service.Route("")
 		r.Init(nil, now)
+		if v.sampled {
+			name += ", sampled"
+		}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var c Call
 			var buf [128]byte
+			get, path, peer := []byte("GET"), []byte("/orders/1?x=y"), []byte("10.0.0.9")
 			parent := tracing.SpanContext{TraceID: [16]byte{1}, SpanID: [8]byte{1}}
+			if v.sampled {
+				parent.Flags = tracing.FlagSampled
+			}
 			for i := range b.N {
 				parent.TraceID[8], parent.TraceID[15] = byte(i>>8), byte(i)
 				t := now()
@@ -60,6 +68,8 @@ func BenchmarkCall(b *testing.B) {
 				if c.Begin(tracer, r, &said, nobody{}, t) != Go || c.Pick(t) == nil {
 					b.Fatal("it does not go")
 				}
+				c.Describe(get, path, peer, nil)
+				c.DescribeProtocol("2", false)
 				if server {
 					c.AppendLoad(buf[:0])
 				} else {

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -263,10 +264,10 @@ func (r *record) url(attrs []attribute.KeyValue, to *Route) []attribute.KeyValue
 // redact hides the values of the parameters of a query that the conventions
 // name as credentials.
 func redact(query string) string {
-	if query == "" {
-		return ""
-	}
 	secret := [...]string{"AWSAccessKeyId=", "Signature=", "sig=", "X-Goog-Signature="}
+	if !slices.ContainsFunc(secret[:], func(key string) bool { return strings.Contains(query, key) }) {
+		return query
+	}
 	var out strings.Builder
 	for i, pair := range strings.Split(query, "&") {
 		if i > 0 {
@@ -306,19 +307,22 @@ func peer(ep *endpoint.Endpoint) *tracing.Shared {
 // 400 up on a client, from 500 up on a server (HTTP semantic conventions), or
 // as gRPC's conventions have it.
 func outcome(attrs []attribute.KeyValue, status int, e stats.ErrorType, server bool) ([]attribute.KeyValue, bool) {
-	text, failed := "", false
-	if code, ok := stats.GRPCCode(status); ok {
-		text, failed = stats.GRPCName(code), rpcFailed(code, server)
-		attrs = append(attrs, tracing.RPCStatus.String(text))
+	code, rpc := stats.GRPCCode(status)
+	failed := false
+	if rpc {
+		failed = rpcFailed(code, server)
+		attrs = append(attrs, tracing.RPCStatus.String(stats.GRPCName(code)))
 	} else if status != 0 {
-		text, failed = statusText(status), status >= 500 || status >= 400 && !server
+		failed = status >= 500 || status >= 400 && !server
 		attrs = append(attrs, tracing.HTTPStatus.Int(status))
 	}
 	switch {
 	case e != stats.ErrNone:
 		return append(attrs, tracing.ErrorType.String(e.String())), true
+	case failed && rpc:
+		return append(attrs, tracing.ErrorType.String(stats.GRPCName(code))), true
 	case failed:
-		return append(attrs, tracing.ErrorType.String(text)), true
+		return append(attrs, tracing.ErrorType.String(statusText(status))), true
 	}
 	return attrs, false
 }

@@ -155,6 +155,10 @@ func (s *stream) gotTrailers(l *leg, b *block) problem {
 		wrong = "trailers larger than the limit"
 	case l.length >= 0 && l.got != l.length:
 		wrong = "content-length and content differ"
+	case l == s.up && len(s.tail) == 0:
+		h.fields = s.tail
+		wrong = h.take(b.fields, kindTrailers)
+		s.tail = h.fields
 	default:
 		wrong = h.take(b.fields, kindTrailers)
 	}

@@ -3,6 +3,7 @@ package h2
 import (
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"golang.org/x/net/http2/hpack"
 
@@ -301,7 +302,8 @@ func (s *stream) noConnect() {
 	s.attemptFailed(stats.ErrHTTPUpgradeFailed, stats.RetryReset, false)
 }
 
-// requestFields tells the request's fields as the next hop gets them.
+// requestFields tells the request's fields as the next hop gets them. The value
+// of traceparent is valid until tell returns.
 func (s *stream) requestFields(context tracing.SpanContext, tell func(hpack.HeaderField)) {
 	r := &s.req
 	var p tracing.Propagators // none: as the client has it
@@ -329,8 +331,8 @@ func (s *stream) requestFields(context tracing.SpanContext, tell func(hpack.Head
 	// Never indexed: they are new with each call and would only push others out
 	// of the peer's table.
 	if traced {
-		var b [tracing.TraceparentLen]byte
-		tell(hpack.HeaderField{Name: "traceparent", Value: string(context.AppendTraceparent(b[:0])), Sensitive: true})
+		b := context.AppendTraceparent(s.srv.traceparent[:0])
+		tell(hpack.HeaderField{Name: "traceparent", Value: unsafe.String(unsafe.SliceData(b), len(b)), Sensitive: true})
 	}
 	if b3 {
 		p.B3Fields(context, func(name, value string) { tell(hpack.HeaderField{Name: name, Value: value, Sensitive: true}) })

@@ -1,6 +1,8 @@
 package h2
 
 import (
+	"strings"
+
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/meshd/meshd/sidecar/call"
@@ -36,7 +38,7 @@ func (s *stream) mirror() {
 		switch {
 		case f.Name[0] == ':' || f.Name == "host" || f.Name == "content-length":
 		default:
-			m.Header = append(m.Header, call.MirroredField{Name: f.Name, Value: f.Value})
+			m.Header = append(m.Header, call.MirroredField{Name: f.Name, Value: strings.Clone(f.Value)})
 		}
 	})
 	m.Body = append(append(m.Body, s.kept...), s.down.in...)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshd/meshd/sidecar/call"
 	"github.com/meshd/meshd/sidecar/stats"
+	"github.com/meshd/meshd/tracing"
 )
 
 // Config is what a Server needs to know. The functions are those of h1.Config.
@@ -104,6 +105,8 @@ type Server struct {
 	hedgePace  call.HedgePace
 	hedgeTimer *time.Timer
 	hedgeArmed int64 // when it fires; 0: it does not
+
+	traceparent [tracing.TraceparentLen]byte // of requestFields
 
 	begun    []asked // answers that have begun in it, of no known length
 	lastLoad string  // what the newest answer says of the application's load

@@ -98,6 +98,7 @@ type use struct {
 
 	// The answer.
 	resp      head
+	tail      []hpack.HeaderField // the first trailers of an answer
 	committed bool // its head went to the client
 	status    int  // of HTTP
 	outcome   int  // what counts: a gRPC code, or status
@@ -156,9 +157,10 @@ func (srv *Server) recycle() {
 		}
 		clear(s.req.fields)
 		clear(s.resp.fields)
+		clear(s.tail)
 		s.use = use{
 			seq: s.seq, timer: s.timer, armed: s.armed, kept: s.kept[:0],
-			req: head{fields: s.req.fields[:0]}, resp: head{fields: s.resp.fields[:0]},
+			req: head{fields: s.req.fields[:0]}, resp: head{fields: s.resp.fields[:0]}, tail: s.tail[:0],
 			down: leg{in: s.down.in[:0]}, ups: [2]leg{{in: s.ups[0].in[:0]}, {in: s.ups[1].in[:0]}},
 		}
 		s.up = &s.ups[0]
