@@ -60,7 +60,7 @@ func appendSpan(b []byte, s *Span, l *limits) []byte {
 	b = appendInt(b, spanKind, uint64(s.Kind))
 	b = appendFixed64(b, spanStart, uint64(s.Start.UnixNano()))
 	b = appendFixed64(b, spanEnd, uint64(s.End.UnixNano()))
-	b = s.appendAttributes(b, l)
+	b = s.Attributes.append(b, l)
 	events := s.Events
 	if over := len(events) - l.events; over > 0 {
 		events = events[:l.events]

@@ -16,7 +16,7 @@ func spanOf(attributes ...attribute.KeyValue) *Span {
 	return &Span{
 		Context: SpanContext{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3, 7: 4}, Flags: FlagSampled},
 		Parent:  SpanContext{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{5}}, RemoteParent: true, TraceState: "a=b",
-		Kind: KindClient, Name: "GET /x", Start: time.Unix(1, 2), End: time.Unix(3, 4), Attributes: attributes,
+		Kind: KindClient, Name: "GET /x", Start: time.Unix(1, 2), End: time.Unix(3, 4), Attributes: AttributesOf(attributes...),
 		Events: []Event{{Name: "retry", Time: time.Unix(2, 5), Attributes: []attribute.KeyValue{attribute.String("why", "503")}}},
 		Failed: true, Error: "no answer",
 	}

@@ -16,7 +16,7 @@ var generous = limits{valueLength: unlimited, attributes: 128, events: 128, even
 func TestLimits(t *testing.T) {
 	s := &Span{
 		Context: SpanContext{TraceID: [16]byte{1}, SpanID: [8]byte{1}}, Name: "GET",
-		Attributes: []attribute.KeyValue{URLPath.String("/äöü"), HTTPStatus.Int(200), attribute.StringSlice("x", []string{"abcdef"}), URLQuery.String("gone")},
+		Attributes: AttributesOf(URLPath.String("/äöü"), HTTPStatus.Int(200), attribute.StringSlice("x", []string{"abcdef"}), URLQuery.String("gone")),
 		Events: []Event{
 			{Name: "retry", Attributes: []attribute.KeyValue{MeshRetryReason.String("reset"), HTTPStatus.Int(1)}},
 			{Name: "gone"},
@@ -34,23 +34,6 @@ func TestLimits(t *testing.T) {
 	if len(span.Events) != 1 || span.DroppedEventsCount != 1 || len(span.Events[0].Attributes) != 1 || span.Events[0].DroppedAttributesCount != 1 ||
 		span.Events[0].Attributes[0].Value.GetStringValue() != "res" {
 		t.Errorf("events %v, %d dropped", span.Events, span.DroppedEventsCount)
-	}
-}
-
-// Shared attributes are those of every span, and count as its own do: first
-// come those that are shared. One that two sets of limits apply to is as each says.
-func TestShared(t *testing.T) {
-	a, b := Share(URLPath.String("/äöü"), HTTPStatus.Int(200)), Share(URLQuery.String("abcdef"))
-	s := spanOf(ServerAddress.String("checkout"))
-	s.Shared = [3]*Shared{a, nil, b}
-	for _, l := range []limits{generous, {valueLength: 3, attributes: 4}, {valueLength: unlimited, attributes: 3}, {valueLength: 2, attributes: 1}, generous} {
-		want := spanOf(URLPath.String("/äöü"), HTTPStatus.Int(200), URLQuery.String("abcdef"), ServerAddress.String("checkout"))
-		for range 2 {
-			got, want := decode(t, appendSpan(nil, s, &l))[0], decode(t, appendSpan(nil, want, &l))[0]
-			if !proto.Equal(got, want) {
-				t.Errorf("%+v: %v\nwant %v", l, got, want)
-			}
-		}
 	}
 }
 

@@ -34,8 +34,7 @@ type Span struct {
 	Kind       Kind
 	Name       string // see SpanName
 	Start, End time.Time
-	Shared     [3]*Shared // nil: none; before Attributes
-	Attributes []attribute.KeyValue
+	Attributes Attributes
 	Events     []Event
 
 	// Kept says that its call was kept for what became of it, and not only

@@ -97,7 +97,7 @@ func testSpansArrive(t *testing.T, protocol, compression string) {
 	telemetry.Emit(Span{
 		Context: attempt, Parent: call, Kind: KindClient, Name: SpanName("GET", "/orders"),
 		Start: start.Add(time.Millisecond), End: start.Add(2 * time.Millisecond),
-		Attributes: []attribute.KeyValue{HTTPStatus.Int(503), MeshRetryReason.String("503")},
+		Attributes: AttributesOf(HTTPStatus.Int(503), MeshRetryReason.String("503")),
 		Failed:     true,
 	})
 	telemetry.Emit(Span{
@@ -321,7 +321,7 @@ func TestConsole(t *testing.T) {
 	caller, _ := ParseTraceparent([]byte("00-" + traceHex + "-" + spanHex + "-01"))
 	telemetry.Emit(Span{
 		Context: telemetry.Sampler().Start(caller, true, -1), Parent: caller, Kind: KindClient, Name: "GET",
-		Attributes: []attribute.KeyValue{HTTPStatus.Int(200)},
+		Attributes: AttributesOf(HTTPStatus.Int(200)),
 	})
 	if err := shutdown(t, telemetry); err != nil {
 		t.Error(err)
@@ -405,7 +405,7 @@ func BenchmarkEmit(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer telemetry.Shutdown(context.Background())
-	s := Span{Context: telemetry.Sampler().Start(SpanContext{}, false, 1), Name: "GET", Attributes: []attribute.KeyValue{HTTPStatus.Int(200)}}
+	s := Span{Context: telemetry.Sampler().Start(SpanContext{}, false, 1), Name: "GET", Attributes: AttributesOf(HTTPStatus.Int(200))}
 	b.ReportAllocs()
 	for b.Loop() {
 		telemetry.Emit(s)

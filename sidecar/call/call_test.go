@@ -63,7 +63,7 @@ func setUp(t *testing.T, cfg resource.Cluster, ratio float64, addrs ...string) *
 		Service: svc, Stats: svc.Route("r"), Host: "checkout", Port: 80, Clusters: []*Cluster{f.cluster},
 	}
 	f.tracer = &Tracer{Sampler: tracing.NewSampler(ratio), Emit: func(s tracing.Span) {
-		s.Attributes, s.Events = s.AllAttributes(), slices.Clone(s.Events) // they are used again
+		s.Attributes, s.Events = s.Attributes.Clone(), slices.Clone(s.Events) // they are used again
 		f.spans = append(f.spans, s)
 	}}
 	return f

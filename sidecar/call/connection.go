@@ -84,14 +84,16 @@ func (c *Call) EndConnection(now int64, errType stats.ErrorType, sent, received 
 }
 
 func (r *record) endConnection(c *Call, now int64, e stats.ErrorType, sent, received int64) {
-	kind, attrs := r.attempted(c)
-	attrs = append(attrs, tracing.MeshSent.Int64(sent), tracing.MeshReceived.Int64(received))
+	var attrs tracing.Attributes
+	kind := r.attempted(c, &attrs)
+	attrs.Add(tracing.MeshSent.Int64(sent), tracing.MeshReceived.Int64(received))
 	if r.peer != "" {
-		attrs = append(attrs, tracing.ClientAddress.String(r.peer))
+		attrs.String(tracing.ClientAddress, r.peer)
 	}
-	attrs, failed := outcome(decided(attrs, c), 0, e, c.Route.Server)
+	decided(&attrs, c)
+	failed := outcome(&attrs, 0, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
-		Context: r.call, Kind: kind, Name: r.name, Shared: c.shared(), Attributes: attrs, Events: r.events, Failed: failed,
+		Context: r.call, Kind: kind, Name: r.name, Attributes: attrs, Events: r.events, Failed: failed,
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
 }

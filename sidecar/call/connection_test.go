@@ -135,7 +135,7 @@ func TestConnectionSpans(t *testing.T) {
 			tracing.MeshSent: "10", tracing.MeshReceived: "20", tracing.ClientAddress: "10.0.0.9"},
 	} {
 		s := f.spans[i]
-		set := attribute.NewSet(s.Attributes...)
+		set := attribute.NewSet(s.Attributes.All()...)
 		for key, value := range want {
 			if got, _ := set.Value(key); got.String() != value {
 				t.Errorf("span %d: %s is %q, want %q", i, key, got.String(), value)

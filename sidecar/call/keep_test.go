@@ -179,11 +179,11 @@ func TestGrounds(t *testing.T) {
 	}
 	well, badly := f.spans[1], f.spans[3]
 	if got := attributeOf(well, "meshd.kept"); got != "sampled" || attributeOf(well, "meshd.candidates") != "" {
-		t.Errorf("%s: %v", got, well.Attributes)
+		t.Errorf("%s: %v", got, well.Attributes.All())
 	}
 	of := attributeOf(badly, "meshd.candidates")
 	if attributeOf(badly, "meshd.kept") != "error" || !strings.Contains(of, "10.0.0.1:80: cost") || !strings.Contains(of, "10.0.0.2:80: cost ") {
-		t.Errorf("%v", badly.Attributes)
+		t.Errorf("%v", badly.Attributes.All())
 	}
 	if !badly.Kept || well.Kept {
 		t.Error("what became of a call decides on what meshd gets")

@@ -3,8 +3,6 @@ package call
 import (
 	"strings"
 
-	"go.opentelemetry.io/otel/attribute"
-
 	"github.com/meshd/meshd/sidecar/protocol/grpc"
 	"github.com/meshd/meshd/tracing"
 )
@@ -22,10 +20,9 @@ func rpcName(path string) string {
 
 // rpcAttributes take the place of method and URL. Which methods there are a
 // proxy does not know, so none is "_OTHER".
-func rpcAttributes(attrs []attribute.KeyValue, path string) []attribute.KeyValue {
-	return append(attrs,
-		tracing.RPCSystem.String("grpc"),
-		tracing.RPCMethod.String(strings.TrimPrefix(path, "/")))
+func rpcAttributes(attrs *tracing.Attributes, path string) {
+	attrs.String(tracing.RPCSystem, "grpc")
+	attrs.String(tracing.RPCMethod, strings.TrimPrefix(path, "/"))
 }
 
 // rpcFailed says which codes are errors: on a client's span all but OK, on a

@@ -30,32 +30,28 @@ type record struct {
 	rpc        bool   // it is gRPC
 	tcp        bool   // it is a connection: connection.go
 	traceState string
-	full       string // url.full, once it has been made
 	name       string // of its spans, once it has been made
 	events     []tracing.Event
 	grounds    []attribute.KeyValue // see grounds
-	attributes []attribute.KeyValue // of the span that is being made
+
 }
 
-var records = sync.Pool{New: func() any { return &record{attributes: make([]attribute.KeyValue, 0, 32)} }}
+var records = sync.Pool{New: func() any { return new(record) }}
+
+// scratches are where the attributes of a span are put together. They are no
+// part of a record, of which there is one for each call under way: a few that
+// are used all the time stay in the processor's cache.
+var scratches = sync.Pool{New: func() any { return new(tracing.Attributes) }}
 
 func newRecord(call, parent tracing.SpanContext) *record {
 	r := records.Get().(*record)
-	*r = record{call: call, parent: parent, events: r.events[:0], attributes: r.attributes[:0]}
+	*r = record{call: call, parent: parent, events: r.events[:0]}
 	return r
 }
 
 func (r *record) free() {
 	clear(r.events)
-	clear(r.attributes)
 	records.Put(r)
-}
-
-// used notes that attributes were written where the record's are.
-func (r *record) used(attrs []attribute.KeyValue) {
-	if len(attrs) > len(r.attributes) {
-		r.attributes = attrs
-	}
 }
 
 // describe takes what only the protocol knows; the strings are copied.
@@ -79,38 +75,38 @@ func (r *record) attempt(c *Call) {
 
 // attempted emits the spans of the attempts, when the call has ended, and begins
 // the call's own: its kind, and the attributes that all of them have.
-func (r *record) attempted(c *Call) (tracing.Kind, []attribute.KeyValue) {
-	common := r.common(c)
+func (r *record) attempted(c *Call, attrs *tracing.Attributes) tracing.Kind {
+	r.common(c, attrs)
 	r.name = r.named(c.Route)
 	if c.Route.Server {
-		return tracing.KindServer, common // which says it all
+		return tracing.KindServer // which says it all
 	}
 	for n := range c.attempts {
-		r.attemptSpan(c, n, common) // each writes behind them, and is done with it
+		r.attemptSpan(c, n, *attrs) // each writes behind them, and is done with it
 	}
-	return tracing.KindClient, common
+	return tracing.KindClient
 }
 
-func (r *record) attemptSpan(c *Call, n int, common []attribute.KeyValue) {
+func (r *record) attemptSpan(c *Call, n int, attrs tracing.Attributes) {
 	t := c.log.try(n)
 	context := r.call
 	context.SpanID = t.span
-	attrs := append(common, tracing.MeshCost.Float64(t.cost/1e6))
+	attrs.Join(peer(t.ep))
+	attrs.Float64(tracing.MeshCost, t.cost/1e6)
 	if n > 0 {
 		if t.hedge {
-			attrs = append(attrs, tracing.MeshHedge.Bool(true))
+			attrs.Add(tracing.MeshHedge.Bool(true))
 		} else if t.again {
-			attrs = append(attrs, tracing.MeshRetryReason.String(t.reason.String()))
+			attrs.String(tracing.MeshRetryReason, t.reason.String())
 		}
 		if !r.tcp {
-			attrs = append(attrs, tracing.HTTPResendCount.Int(n))
+			attrs.Int(tracing.HTTPResendCount, n)
 		}
 	}
-	attrs, failed := outcome(attrs, t.status, t.err, false)
-	r.used(attrs)
+	failed := outcome(&attrs, t.status, t.err, false)
 	c.tracer.Emit(tracing.Span{
 		Context: context, Parent: r.call, Kind: tracing.KindClient, TraceState: r.traceState,
-		Name: r.name, Shared: [3]*tracing.Shared{c.Route.spans(), peer(t.ep)}, Attributes: attrs, Failed: failed, Kept: c.keep.forcing(),
+		Name: r.name, Attributes: attrs, Failed: failed, Kept: c.keep.forcing(),
 		Start: c.tracer.time(t.began), End: c.tracer.time(max(t.ended, t.began)),
 	})
 }
@@ -128,27 +124,29 @@ func retryEvent(at time.Time, reason stats.RetryReason) tracing.Event {
 
 // end emits the spans of the call.
 func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
-	kind, attrs := r.attempted(c)
+	attrs := scratches.Get().(*tracing.Attributes)
+	defer scratches.Put(attrs)
+	kind := r.attempted(c, attrs)
 	if r.version != "" {
-		attrs = append(attrs, tracing.NetworkVersion.String(r.version))
+		attrs.String(tracing.NetworkVersion, r.version)
 	}
 	if r.peer != "" {
-		attrs = append(attrs, tracing.ClientAddress.String(r.peer))
+		attrs.String(tracing.ClientAddress, r.peer)
 	}
 	if c.attempts > 1 {
-		attrs = append(attrs, tracing.HTTPResendCount.Int(c.attempts-1))
+		attrs.Int(tracing.HTTPResendCount, c.attempts-1)
 	}
 	for i, ns := range parts {
 		if ns > 0 {
-			attrs = append(attrs, partKeys[i].Float64(float64(ns)/1e6))
+			attrs.Float64(partKeys[i], float64(ns)/1e6)
 		}
 	}
-	attrs = append(decided(attrs, c), r.grounds...)
-	attrs, failed := outcome(attrs, status, e, c.Route.Server)
-	r.used(attrs)
+	decided(attrs, c)
+	attrs.Add(r.grounds...)
+	failed := outcome(attrs, status, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{
 		Context: r.call, Parent: r.parent, RemoteParent: r.parent.Valid(), TraceState: r.traceState,
-		Kind: kind, Name: r.name, Shared: c.shared(), Attributes: attrs,
+		Kind: kind, Name: r.name, Attributes: *attrs,
 		Events: r.events, Failed: failed, Kept: c.keep.forcing(),
 		Start: c.tracer.time(c.Start), End: c.tracer.time(now),
 	})
@@ -161,17 +159,19 @@ var partKeys = [stats.Parts]attribute.Key{
 }
 
 // decided adds what the sidecar has done with the call, as far as it did anything.
-func decided(attrs []attribute.KeyValue, c *Call) []attribute.KeyValue {
-	if v := c.Route.Version; v != "" && c.view != nil && !c.Route.Server {
-		attrs = append(attrs, tracing.MeshVersion.String(v))
+func decided(attrs *tracing.Attributes, c *Call) {
+	if c.view != nil && !c.Route.Server {
+		attrs.String(tracing.MeshBalancer, c.view.Balancer)
+		if v := c.Route.Version; v != "" {
+			attrs.String(tracing.MeshVersion, v)
+		}
 	}
 	if c.ownPriority || c.priority != breaker.Critical {
-		attrs = append(attrs, tracing.MeshPriority.String(c.priority.String()))
+		attrs.String(tracing.MeshPriority, c.priority.String())
 	}
 	if c.refusal.Detail != "" {
-		attrs = append(attrs, tracing.MeshRefusal.String(c.refusal.Detail))
+		attrs.String(tracing.MeshRefusal, c.refusal.Detail)
 	}
-	return attrs
 }
 
 // named makes the name of the call's spans.
@@ -186,79 +186,71 @@ func (r *record) named(to *Route) string {
 }
 
 // spans are the attributes that spans have of their route.
-func (r *Route) spans() *tracing.Shared {
-	if s := r.shared.Load(); s != nil {
-		return s
+func (r *Route) spans() *tracing.Attributes {
+	if a := r.attributes.Load(); a != nil {
+		return a
 	}
-	attrs := []attribute.KeyValue{tracing.ServerAddress.String(r.Host), tracing.MeshService.String(r.Service.Name())}
+	var a tracing.Attributes
+	a.String(tracing.ServerAddress, r.Host)
+	a.String(tracing.MeshService, r.Service.Name())
 	if r.Port != 0 {
-		attrs = append(attrs, tracing.ServerPort.Int(r.Port))
+		a.Int(tracing.ServerPort, r.Port)
 	}
 	if r.Name != "" {
-		attrs = append(attrs, tracing.MeshRoute.String(r.Name))
+		a.String(tracing.MeshRoute, r.Name)
 	}
-	s := tracing.Share(attrs...)
-	r.shared.Store(s) // whoever is second makes the same
-	return s
+	r.attributes.Store(&a) // whoever is second makes the same
+	return &a
 }
 
-// shared are the attributes of the call's span that other calls' have too.
-func (c *Call) shared() (s [3]*tracing.Shared) {
-	s[0] = c.Route.spans()
-	if c.view != nil && !c.Route.Server {
-		s[1] = c.view.spans
+// common makes the attributes that the call's span and its attempts' share.
+func (r *record) common(c *Call, attrs *tracing.Attributes) {
+	attrs.Empty()
+	attrs.Join(c.Route.spans())
+	switch {
+	case r.rpc:
+		rpcAttributes(attrs, r.path)
+	case r.tcp:
+		attrs.String(tracing.NetworkTransport, "tcp")
+	default:
+		method, known := tracing.Method(r.method)
+		attrs.Add(method)
+		if !known {
+			attrs.String(tracing.HTTPMethodOriginal, r.method)
+		}
+		r.url(attrs, c.Route)
 	}
-	return s
-}
-
-// common are the attributes that the call's span and its attempts' share, and
-// other calls' do not.
-func (r *record) common(c *Call) []attribute.KeyValue {
-	attrs := r.attributes[:0]
-	if r.rpc {
-		return rpcAttributes(attrs, r.path)
-	}
-	if r.tcp {
-		return append(attrs, tracing.NetworkTransport.String("tcp"))
-	}
-	method, known := tracing.Method(r.method)
-	attrs = append(attrs, method)
-	if !known {
-		attrs = append(attrs, tracing.HTTPMethodOriginal.String(r.method))
-	}
-	return r.url(attrs, c.Route)
 }
 
 // url adds what was asked for, as the conventions have it: whole on a client's
 // span, in parts on a server's.
-func (r *record) url(attrs []attribute.KeyValue, to *Route) []attribute.KeyValue {
+func (r *record) url(attrs *tracing.Attributes, to *Route) {
+	query := redact(r.query)
 	if to.Server {
-		attrs = append(attrs, tracing.URLScheme.String("http"), tracing.URLPath.String(r.path))
-		if query := redact(r.query); query != "" {
-			attrs = append(attrs, tracing.URLQuery.String(query))
+		attrs.String(tracing.URLScheme, "http")
+		attrs.String(tracing.URLPath, r.path)
+		if query != "" {
+			attrs.String(tracing.URLQuery, query)
 		}
-		return attrs
+		return
 	}
-	if r.full == "" {
-		var b [512]byte
-		full := append(b[:0], "http://"...)
-		if strings.Contains(to.Host, ":") {
-			full = append(append(append(full, '['), to.Host...), ']')
-		} else {
-			full = append(full, to.Host...)
-		}
-		if to.Port != 0 {
-			full = strconv.AppendInt(append(full, ':'), int64(to.Port), 10)
-		}
-		if r.path != "*" { // OPTIONS of the whole server
-			full = append(full, r.path...)
-		}
-		if query := redact(r.query); query != "" {
-			full = append(append(full, '?'), query...)
-		}
-		r.full = string(full)
+	var b [512]byte
+	full := append(b[:0], "http://"...)
+	if strings.Contains(to.Host, ":") {
+		full = append(append(append(full, '['), to.Host...), ']')
+	} else {
+		full = append(full, to.Host...)
 	}
-	return append(attrs, tracing.URLFull.String(r.full))
+	if to.Port != 0 {
+		full = strconv.AppendInt(append(full, ':'), int64(to.Port), 10)
+	}
+	if r.path != "*" { // OPTIONS of the whole server
+		full = append(full, r.path...)
+	}
+	if query != "" {
+		full = append(append(full, '?'), query...)
+	}
+	attrs.String(tracing.URLFull, string(full))
 }
 
 // redact hides the values of the parameters of a query that the conventions
@@ -284,47 +276,46 @@ func redact(query string) string {
 }
 
 // peer are the attributes that the spans of attempts have of their endpoint.
-func peer(ep *endpoint.Endpoint) *tracing.Shared {
-	if s, ok := ep.Spans.Load().(*tracing.Shared); ok {
-		return s
+func peer(ep *endpoint.Endpoint) *tracing.Attributes {
+	if a, ok := ep.Spans.Load().(*tracing.Attributes); ok {
+		return a
 	}
-	attrs := make([]attribute.KeyValue, 0, 3)
+	var a tracing.Attributes
 	if i := strings.LastIndexByte(ep.Address, ':'); ep.Addr.IsValid() && i >= 0 {
-		host := strings.TrimSuffix(strings.TrimPrefix(ep.Address[:i], "["), "]")
-		attrs = append(attrs, tracing.NetworkPeerAddress.String(host), tracing.NetworkPeerPort.Int(int(ep.Addr.Port())))
+		a.String(tracing.NetworkPeerAddress, strings.TrimSuffix(strings.TrimPrefix(ep.Address[:i], "["), "]"))
+		a.Int(tracing.NetworkPeerPort, int(ep.Addr.Port()))
 	} else {
-		attrs = append(attrs, tracing.NetworkPeerAddress.String(ep.Address))
+		a.String(tracing.NetworkPeerAddress, ep.Address)
 	}
 	if ep.ID != "" {
-		attrs = append(attrs, tracing.MeshEndpointID.String(ep.ID))
+		a.String(tracing.MeshEndpointID, ep.ID)
 	}
-	s := tracing.Share(attrs...)
-	ep.Spans.Store(s) // whoever is second makes the same
-	return s
+	ep.Spans.Store(&a) // whoever is second makes the same
+	return &a
 }
 
 // outcome adds status and error.type, and says whether the span failed: from
 // 400 up on a client, from 500 up on a server (HTTP semantic conventions), or
 // as gRPC's conventions have it.
-func outcome(attrs []attribute.KeyValue, status int, e stats.ErrorType, server bool) ([]attribute.KeyValue, bool) {
+func outcome(attrs *tracing.Attributes, status int, e stats.ErrorType, server bool) (failed bool) {
 	code, rpc := stats.GRPCCode(status)
-	failed := false
 	if rpc {
 		failed = rpcFailed(code, server)
-		attrs = append(attrs, tracing.RPCStatus.String(stats.GRPCName(code)))
+		attrs.String(tracing.RPCStatus, stats.GRPCName(code))
 	} else if status != 0 {
 		failed = status >= 500 || status >= 400 && !server
-		attrs = append(attrs, tracing.HTTPStatus.Int(status))
+		attrs.Int(tracing.HTTPStatus, status)
 	}
 	switch {
 	case e != stats.ErrNone:
-		return append(attrs, tracing.ErrorType.String(e.String())), true
+		attrs.String(tracing.ErrorType, e.String())
+		return true
 	case failed && rpc:
-		return append(attrs, tracing.ErrorType.String(stats.GRPCName(code))), true
+		attrs.String(tracing.ErrorType, stats.GRPCName(code))
 	case failed:
-		return append(attrs, tracing.ErrorType.String(statusText(status))), true
+		attrs.String(tracing.ErrorType, statusText(status))
 	}
-	return attrs, false
+	return failed
 }
 
 func statusText(status int) string {

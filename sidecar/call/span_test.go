@@ -9,7 +9,7 @@ import (
 )
 
 func attributeOf(s tracing.Span, key string) string {
-	for _, a := range s.Attributes {
+	for _, a := range s.Attributes.All() {
 		if string(a.Key) == key {
 			return a.Value.String()
 		}

@@ -73,8 +73,9 @@ type Route struct {
 	usually  *breaker.Quantile // how long heads of answers take; nil: nothing is slow
 	hedge    *breaker.Hedge
 	priority breaker.Priority // of calls that say none
-	shared   atomic.Pointer[tracing.Shared]
-	usual    [2]struct { // the timeouts of calls and attempts
+	// attributes are those of spans: see spans.
+	attributes atomic.Pointer[tracing.Attributes]
+	usual      [2]struct { // the timeouts of calls and attempts
 		ms   int64
 		text string
 	}
@@ -196,7 +197,6 @@ type view struct {
 	requests *breaker.Limit
 	pending  *breaker.Limit
 	byID     *byID
-	spans    *tracing.Shared // what the spans of calls have of it
 }
 
 // byID finds endpoints by the names of their instances, once somebody wants to.
@@ -287,7 +287,6 @@ func (v *view) configure(cfg *resource.Cluster, most uint32, now func() int64) {
 		v.pending = breaker.NewLimit(cfg.Limits.Pending)
 	}
 	v.Cluster = *cfg
-	v.spans = tracing.Share(tracing.MeshBalancer.String(v.Balancer))
 }
 
 // endpoints makes the view's set and returns the endpoints that left. A new

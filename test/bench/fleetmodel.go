@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
@@ -155,19 +154,19 @@ func (m *model) trace(service string, took time.Duration) stats.Exemplar {
 		Context: tracing.SpanContext{TraceID: id, SpanID: [8]byte{1}, Flags: tracing.FlagSampled},
 		Name:    "GET " + service, Start: now.Add(-took), End: now,
 	}
-	common := []attribute.KeyValue{
+	common := tracing.AttributesOf(
 		tracing.ServerAddress.String("service.default"), tracing.ServerPort.Int(8080), tracing.MeshService.String(service), tracing.MeshRoute.String(service),
 		tracing.HTTPMethod.String("GET"), tracing.URLFull.String("http://service.default:8080/items/17?page=2"), tracing.HTTPStatus.Int(200),
-	}
+	)
 	for i, kind := range []tracing.Kind{tracing.KindClient, tracing.KindClient, tracing.KindServer} {
 		span.Kind = kind
 		span.Context.SpanID[0] = byte(i + 1)
 		span.Attributes = common
 		switch i {
 		case 0:
-			span.Attributes = append(common[:len(common):len(common)], tracing.MeshConnect.Float64(0.1), tracing.MeshBalancer.String("peak_ewma"), tracing.NetworkVersion.String("1.1"))
+			span.Attributes.Add(tracing.MeshConnect.Float64(0.1), tracing.MeshBalancer.String("peak_ewma"), tracing.NetworkVersion.String("1.1"))
 		case 1:
-			span.Attributes = append(common[:len(common):len(common)], tracing.MeshEndpointID.String("service-07-03"), tracing.MeshCost.Float64(12.5))
+			span.Attributes.Add(tracing.MeshEndpointID.String("service-07-03"), tracing.MeshCost.Float64(12.5))
 		}
 		m.sends.Emit(span)
 		span.Parent = span.Context

@@ -85,7 +85,7 @@ func newRig(t testing.TB, o options, endpoints ...string) *rig {
 			panic("everything is known")
 		},
 		Tracer: &call.Tracer{Sampler: tracing.NewSampler(o.trace), Epoch: epoch, Emit: func(s tracing.Span) {
-			s.Attributes, s.Events = slices.Clone(s.Attributes), slices.Clone(s.Events) // they are used again
+			s.Attributes, s.Events = s.Attributes.Clone(), slices.Clone(s.Events) // they are used again
 			select {
 			case r.spans <- s:
 			default:

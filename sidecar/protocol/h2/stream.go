@@ -99,9 +99,9 @@ type use struct {
 	// The answer.
 	resp      head
 	tail      []hpack.HeaderField // the first trailers of an answer
-	committed bool // its head went to the client
-	status    int  // of HTTP
-	outcome   int  // what counts: a gRPC code, or status
+	committed bool                // its head went to the client
+	status    int                 // of HTTP
+	outcome   int                 // what counts: a gRPC code, or status
 	latency   int64
 
 	wait       *waiter // for a connection
