@@ -51,8 +51,8 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-bench: build setup ## CPU, memory and latency beside Envoy, HAProxy and nginx; 20 minutes
-	go run ./test/bench
+bench: build setup ## CPU, memory and latency beside Envoy, HAProxy and nginx; 20 minutes; BENCH=--help has options
+	go run ./test/bench $(BENCH)
 
 scenarios: build setup ## what callers see of bad instances, overload and outages, beside Envoy; 25 minutes
 	go run ./test/scenarios

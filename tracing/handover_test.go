@@ -1,7 +1,11 @@
 package tracing
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"testing"
+	"time"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -64,6 +68,51 @@ func TestHandover(t *testing.T) {
 			got.Free()
 			if h.busy() {
 				t.Error("still busy, and nobody has it")
+			}
+		})
+	}
+}
+
+// Batches are of so many items, whole ones, and what is in use still is not
+// written to.
+func TestQueueLeavesAlone(t *testing.T) {
+	for _, busy := range []bool{false, true} {
+		t.Run(fmt.Sprint(busy), func(t *testing.T) {
+			var got [][]byte
+			q := &queue{
+				limits: batchSettings{queue: 100, perBatch: 2, timeout: time.Second}, guard: newGuard(slog.New(slog.DiscardHandler), "spans"),
+				upload: func(_ context.Context, items []byte) error { got = append(got, items); return nil },
+				busy:   func() bool { return busy },
+				base:   t.Context(), enough: make(chan struct{}, 1),
+			}
+			put := func(items ...string) {
+				for _, s := range items {
+					q.add([]byte(s))
+				}
+				q.flush()
+			}
+			texts := func() string {
+				var all []string
+				for _, b := range got {
+					all = append(all, string(b))
+				}
+				return fmt.Sprint(all)
+			}
+			put("aa", "b", "cc", "d", "e")
+			if want := "[aab ccd e]"; texts() != want {
+				t.Fatalf("%s, want %s", texts(), want)
+			}
+			put("ff", "g")
+			put("hh", "i", "jj", "k", "l") // where the first were, if they may be written over
+			want := "[aab ccd e ffg hhi jjk l]"
+			if !busy {
+				want = "[hhi jjk l ffg hhi jjk l]"
+			}
+			if texts() != want {
+				t.Errorf("%s, want %s", texts(), want)
+			}
+			if n := q.counts.pending.Load(); n != 0 {
+				t.Errorf("%d are pending", n)
 			}
 		})
 	}

@@ -53,6 +53,10 @@ func (s sample) String() string {
 	return fmt.Sprintf("%.1f µs/req  %.0f req/s  p99 %.2f ms  %s", s.CPU, float64(s.OK)/s.Seconds, s.P99, s.Failure)
 }
 
+// drift is by how much more the second of two proxies gets at a fixed rate: were
+// the rates the same, whoever comes first in a burst would do so all the time.
+const drift = 0.0025
+
 // measure starts the proxies, warms them up, measures them in c under l, all at
 // the same time, and stops them. Failed requests are in the samples; the error
 // is about everything else.
@@ -91,6 +95,8 @@ func (r *rig) measure(ctx context.Context, of []proxy, c cell, round int, l load
 		if run.admin != "" && r.profile != "" && (len(of) == 1 || of[i].name != baseline) {
 			profile = fmt.Sprintf("%s-%s-%s-%s-%d.pprof", r.profile, c.Protocol, c.Shape, c.Load, round)
 		}
+		l := l
+		l.Rate *= 1 + drift*float64(i)
 		all.Go(func() {
 			if samples[i], errs[i] = loaded(ctx, run, l, r.warmUp, profile); errs[i] != nil {
 				errs[i] = fmt.Errorf("%s: %w\n%s", of[i].name, errs[i], &run.process.out)

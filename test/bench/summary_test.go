@@ -168,7 +168,7 @@ func TestBeside(t *testing.T) {
 		}
 		return out
 	}
-	if got, want := names(options{telemetry: true}, telemetryProxies()), []string{"trace 0+1 %", "trace 0+100 %", "trace 0+log"}; !slices.Equal(got, want) {
+	if got, want := names(options{telemetry: true}, telemetryProxies()), []string{"trace 0+same", "trace 0+1 %", "trace 0+100 %", "trace 0+log"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := names(options{}, proxies()); slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "+") }) || len(got) != len(proxies()) {

@@ -17,7 +17,8 @@ const baseline = "trace 0"
 var costBars = map[string]float64{"1 %": 1.03, "100 %": 1.40}
 
 // telemetryProxies are ours with traces of no, one and all calls, and with an
-// access log besides one of 1 %. All of them send metrics to meshd every second.
+// access log besides one of 1 %, and that without traces once more, which shows
+// what is noise. All of them send metrics to meshd every second.
 func telemetryProxies() []proxy {
 	ours := func(name string, traces bool, ratio string, args func(dir string) []string) proxy {
 		p := proxies()[0]
@@ -34,6 +35,7 @@ func telemetryProxies() []proxy {
 	}
 	return []proxy{
 		ours(baseline, false, "0", nil),
+		ours("same", false, "0", nil),
 		ours("1 %", true, "0.01", nil),
 		ours("100 %", true, "1", nil),
 		ours("log", true, "0.01", func(dir string) []string { return []string{"--access-log", filepath.Join(dir, "access.log")} }),
