@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/meshd/meshd/dashboard"
+	"github.com/meshd/meshd/internal/swift"
 	"github.com/meshd/meshd/registry"
 	"github.com/meshd/meshd/telemetry"
 	"github.com/meshd/meshd/xds/cache"
@@ -147,7 +148,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 
 	failed := make(chan error, 2)
-	work.Go(func() { failed <- rpc.Serve(xdsListener) })
+	work.Go(func() { failed <- rpc.Serve(swift.Listener(xdsListener)) })
 	work.Go(func() { failed <- web.Serve(httpListener) })
 	log.Info("meshd is ready", "xds", xdsListener.Addr().String(), "http", "http://"+httpListener.Addr().String(),
 		"services", len(asm.current.Load().state.Keys()), "instances", len(asm.current.Load().instances),

@@ -3,7 +3,9 @@ package tracing
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
@@ -15,6 +17,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/meshd/meshd/internal/swift"
 )
 
 // newSpanClient makes the client of an OTLP backend, without dialling, and the
@@ -69,6 +73,27 @@ func newMetricExporter(ctx context.Context, o otlp) (metric.Exporter, func(), er
 		otlpmetrichttp.WithTimeout(o.timeout),
 		otlpmetrichttp.WithCompression(compression))
 	return exporter, free, err
+}
+
+// A dialFunc opens a TCP connection; nil: as Go does.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// grpc is the option that makes gRPC dial a host so. It takes no proxy from the
+// environment then; where that names one and d is nil, it is left to.
+func (d dialFunc) grpc(host string) []grpc.DialOption {
+	if d == nil {
+		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: host}}); err != nil || proxy != nil {
+			return nil
+		}
+		d = new(net.Dialer).DialContext
+	}
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := d(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return swift.Conn(c), nil
+	})}
 }
 
 func (o otlp) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {

@@ -19,7 +19,7 @@ type rule struct {
 var rules = []rule{
 	{"mesh", nil, "the model is plain Go: everything may depend on it, it on nothing"},
 	{"breaker", nil, "a breaker is a leaf with an injected clock"},
-	{"tracing", nil, "a leaf: propagation, sampling and export know no room"},
+	{"tracing", []string{"internal/swift"}, "a leaf: propagation, sampling and export know no room"},
 	{"supervise", nil, "processes as a tree; what runs in them is somebody else's"},
 	{"telemetry", nil, "stores what is reported; who reports and who looks is outside"},
 
@@ -34,7 +34,7 @@ var rules = []rule{
 	{"scale", []string{"mesh"}, "a decision is a function of the model and of measurements"},
 
 	{"dashboard", []string{"telemetry"}, "it shows what is stored"},
-	{"control", []string{"dashboard", "internal/wait", "kube", "mesh", "registry", "scale", "telemetry", "xds/cache", "xds/discovery", "xds/resource", "xds/server", "xds/translate"},
+	{"control", []string{"dashboard", "internal/swift", "internal/wait", "kube", "mesh", "registry", "scale", "telemetry", "xds/cache", "xds/discovery", "xds/resource", "xds/server", "xds/translate"},
 		"the control plane is put together here, and is never on the request path"},
 
 	{"ctl", []string{"demo", "internal/wait", "supervise"}, "the command line speaks to meshd and sidecars over their interfaces"},

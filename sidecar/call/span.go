@@ -33,7 +33,6 @@ type record struct {
 	name       string // of its spans, once it has been made
 	events     []tracing.Event
 	grounds    []attribute.KeyValue // see grounds
-
 }
 
 var records = sync.Pool{New: func() any { return new(record) }}

@@ -1,4 +1,4 @@
-package tracing
+package swift
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// swiftPair is a swiftConn and who is at its other end.
-func swiftPair(t *testing.T) (*swiftConn, *net.TCPConn) {
+// pair is a connection made swift and who is at its other end.
+func pair(t *testing.T) (net.Conn, *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,17 +28,13 @@ func swiftPair(t *testing.T) (*swiftConn, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close(); other.Close() })
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &swiftConn{c, raw}, other.(*net.TCPConn)
+	return Conn(c), other.(*net.TCPConn)
 }
 
-// A swiftConn is a net.Conn: what does not fit waits for room, what is not there
+// A swift connection is a net.Conn: what does not fit waits for room, what is not there
 // is waited for, and ends and deadlines are what they are elsewhere.
-func TestSwiftConn(t *testing.T) {
-	c, other := swiftPair(t)
+func TestConn(t *testing.T) {
+	c, other := pair(t)
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // more than any socket holds
 	read := make(chan []byte)
 	go func() {
@@ -67,8 +63,8 @@ func TestSwiftConn(t *testing.T) {
 	}
 }
 
-func TestSwiftConnEnds(t *testing.T) {
-	c, _ := swiftPair(t)
+func TestEnds(t *testing.T) {
+	c, _ := pair(t)
 	c.SetDeadline(time.Now().Add(10 * time.Millisecond))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("nobody writes: %v", err)
@@ -78,7 +74,7 @@ func TestSwiftConnEnds(t *testing.T) {
 		t.Errorf("nobody reads: %d, %v", n, err)
 	}
 
-	c, other := swiftPair(t)
+	c, other := pair(t)
 	other.SetLinger(0)
 	other.Close() // with a reset
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -88,7 +84,7 @@ func TestSwiftConnEnds(t *testing.T) {
 		t.Errorf("after a reset: %v", err)
 	}
 
-	c, _ = swiftPair(t)
+	c, _ = pair(t)
 	c.Close()
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("closed: %v", err)
