@@ -112,6 +112,20 @@ func (b *buckets) subtract(earlier *buckets) bool {
 	return true
 }
 
+// trim leaves out the empty buckets at both ends: of a difference, those are
+// most.
+func (b *buckets) trim() {
+	first, end := 0, len(b.counts)
+	for first < end && b.counts[first] == 0 {
+		first++
+	}
+	for end > first && b.counts[end-1] == 0 {
+		end--
+	}
+	b.offset += int32(first)
+	b.counts = b.counts[:copy(b.counts, b.counts[first:end])]
+}
+
 // total is the number of values.
 func (b *buckets) total() uint64 {
 	n := b.zero

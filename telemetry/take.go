@@ -182,6 +182,7 @@ func (s *Store) takeHistogram(r *reporter, sr *series, p *point, from, now int64
 	if ok && !reset {
 		s.last.unpack(h.packed)
 		s.delta.subtract(&s.last) // or else it fell: all of it is new
+		s.delta.trim()
 	}
 	if !p.delta {
 		if err := s.keep(h); err != nil {
