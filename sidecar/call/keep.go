@@ -128,6 +128,12 @@ func (c *Call) exemplar(now int64) stats.Exemplar {
 
 // remember makes a Record of a call that is worth it, and spans where it has none.
 func (c *Call) remember(now int64, status int, e stats.ErrorType, parts *[stats.Parts]int64) {
+	if c.keep == keptSampled {
+		// Nothing happened in it: some are enough, and it has its spans.
+		if ok, _ := c.tracer.Records.sampled.Take(now); !ok {
+			return
+		}
+	}
 	rec := c.record(now, status, e)
 	c.tracer.Records.add(int(c.keep), rec)
 	switch {
@@ -143,9 +149,8 @@ func (c *Call) remember(now int64, status int, e stats.ErrorType, parts *[stats.
 // there was to choose from, and what else was decided, for those that look into
 // a call that went wrong.
 func grounds(rec *Record, k keeping) (out []attribute.KeyValue) {
-	out = append(out, tracing.MeshKept.String(rec.Kept))
 	if !k.forcing() {
-		return out
+		return nil
 	}
 	if rec.DeadlineMs != 0 {
 		out = append(out, tracing.MeshDeadline.Float64(rec.DeadlineMs))

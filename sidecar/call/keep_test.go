@@ -167,6 +167,30 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 }
 
+// Calls that are only sampled leave a Record rarely, once there are many of them.
+func TestSampledRecords(t *testing.T) {
+	f := setUp(t, policy, 1, "10.0.0.1:80")
+	f.tracer.Records = NewRecords()
+	const ms = int64(time.Millisecond)
+	for i := range int64(10_000 / 20) { // 50 a second
+		c := &Call{}
+		now := int64(time.Second) + i*20*ms
+		c.Begin(f.tracer, f.route, &Said{}, get{}, now)
+		c.Pick(now)
+		c.Done(now+ms, 200, stats.ErrNone, ms)
+		c.End(now+ms, 200, stats.ErrNone)
+	}
+	n := len(f.tracer.Records.All(func(*Record) bool { return true }))
+	if want := recordsRate + 10*sampledRate; n < want-2 || n > want {
+		t.Errorf("%d Records, want %d", n, want)
+	}
+	for i := range f.spans {
+		if i%2 == 1 && attributeOf(f.spans[i], "meshd.kept") != "sampled" {
+			t.Fatalf("span %d is not said to be kept", i)
+		}
+	}
+}
+
 // A call that went wrong has the grounds in its span; one that is merely sampled
 // has not.
 func TestGrounds(t *testing.T) {

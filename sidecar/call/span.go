@@ -141,6 +141,9 @@ func (r *record) end(c *Call, now int64, status int, e stats.ErrorType, parts *[
 		}
 	}
 	decided(attrs, c)
+	if c.keep < kinds {
+		attrs.String(tracing.MeshKept, c.keep.String())
+	}
 	attrs.Add(r.grounds...)
 	failed := outcome(attrs, status, e, c.Route.Server)
 	c.tracer.Emit(tracing.Span{

@@ -146,11 +146,14 @@ type Records struct {
 	mu    sync.Mutex
 	kinds [kinds]ring
 	rate  [kinds]*breaker.Bucket
+	// sampled is of Records of calls that only the trace's head kept.
+	sampled *breaker.Bucket
 }
 
 const (
 	recordsKept   = 256 // of each kind
-	recordsRate   = 50  // a second, of each kind
+	recordsRate   = 50  // calls kept a second, of each kind
+	sampledRate   = 5   // Records of them, where they are only sampled
 	maxCandidates = 16
 )
 
@@ -161,7 +164,7 @@ type ring struct {
 
 // NewRecords makes empty Records.
 func NewRecords() *Records {
-	r := &Records{}
+	r := &Records{sampled: breaker.NewBucket(sampledRate, recordsRate)}
 	for i := range r.rate {
 		r.rate[i] = breaker.NewBucket(recordsRate, recordsRate)
 	}
@@ -237,6 +240,9 @@ func (c *Call) record(now int64, status int, e stats.ErrorType) Record {
 		if t.again {
 			a.Retry = t.reason.String()
 		}
+		if rec.Attempts == nil {
+			rec.Attempts = make([]AttemptRecord, 0, c.attempts)
+		}
 		rec.Attempts = append(rec.Attempts, a)
 	}
 	if c.view == nil || c.Route.Server {
@@ -246,6 +252,7 @@ func (c *Call) record(now int64, status int, e stats.ErrorType) Record {
 	rec.RouteVersion, rec.ClusterVersion = c.Route.Version, c.view.Version
 	rec.Budget = c.view.budget.Stats().Balance
 	rec.Endpoints = c.view.set.Len()
+	rec.Candidates = make([]CandidateState, 0, min(rec.Endpoints, maxCandidates))
 	tried := c.tried[:c.attempts]
 	for i, ep := range tried {
 		if !slices.Contains(tried[:i], ep) {
