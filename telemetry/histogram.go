@@ -24,6 +24,8 @@ type buckets struct {
 	zero   uint64
 	offset int32
 	counts []uint64
+	// low and high are how many counts are 0 at the ends, as far as trim was asked.
+	low, high int
 }
 
 // set makes b a copy of what arrived, at a scale no finer than Scale and
@@ -36,7 +38,7 @@ func (b *buckets) set(scale int32, zero uint64, offset int32, counts []uint64) {
 	for len(counts) > 0 && counts[len(counts)-1] == 0 {
 		counts = counts[:len(counts)-1]
 	}
-	b.zero, b.counts, b.offset, b.scale = zero, b.counts[:0], 0, min(scale, Scale)
+	b.zero, b.counts, b.offset, b.scale, b.low, b.high = zero, b.counts[:0], 0, min(scale, Scale), 0, 0
 	if len(counts) == 0 {
 		return
 	}
@@ -53,7 +55,7 @@ func (b *buckets) set(scale int32, zero uint64, offset int32, counts []uint64) {
 
 // copy makes b a copy of o, reusing b's memory.
 func (b *buckets) copy(o *buckets) {
-	b.scale, b.zero, b.offset, b.counts = o.scale, o.zero, o.offset, append(b.counts[:0], o.counts...)
+	b.scale, b.zero, b.offset, b.counts, b.low, b.high = o.scale, o.zero, o.offset, append(b.counts[:0], o.counts...), o.low, o.high
 }
 
 // clampIndex keeps the index of a bucket within the range of exponents.
@@ -112,24 +114,22 @@ func (b *buckets) subtract(earlier *buckets) bool {
 	return true
 }
 
-// trim leaves out the empty buckets at both ends: of a difference, those are
-// most.
+// trim finds the empty buckets at both ends: of a difference, those are most.
+// They stay, so that a Histogram is as wide at once as it will be.
 func (b *buckets) trim() {
-	first, end := 0, len(b.counts)
-	for first < end && b.counts[first] == 0 {
-		first++
+	b.low, b.high = 0, 0
+	for b.low < len(b.counts) && b.counts[b.low] == 0 {
+		b.low++
 	}
-	for end > first && b.counts[end-1] == 0 {
-		end--
+	for b.low+b.high < len(b.counts) && b.counts[len(b.counts)-1-b.high] == 0 {
+		b.high++
 	}
-	b.offset += int32(first)
-	b.counts = b.counts[:copy(b.counts, b.counts[first:end])]
 }
 
 // total is the number of values.
 func (b *buckets) total() uint64 {
 	n := b.zero
-	for _, c := range b.counts {
+	for _, c := range b.counts[b.low : len(b.counts)-b.high] {
 		n += c
 	}
 	return n
@@ -152,9 +152,10 @@ func (h *Histogram) add(b *buckets, share float64) {
 	h.widen(b.scale, b.offset, len(b.counts))
 	h.zero += share * float64(b.zero)
 	shift := uint(b.scale - h.scale)
-	for i, n := range b.counts {
+	first := b.offset + int32(b.low)
+	for i, n := range b.counts[b.low : len(b.counts)-b.high] {
 		if n > 0 {
-			h.counts[(b.offset+int32(i))>>shift-h.offset] += float32(share * float64(n))
+			h.counts[(first+int32(i))>>shift-h.offset] += float32(share * float64(n))
 		}
 	}
 }
