@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshd/meshd/internal/swift"
 	"github.com/meshd/meshd/internal/wait"
 	"github.com/meshd/meshd/sidecar/accesslog"
 	"github.com/meshd/meshd/sidecar/admin"
@@ -244,7 +245,11 @@ func local(a netip.Addr) bool {
 
 // dial reaches the control plane around our own redirection.
 func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
-	return p.dialer.DialContext(ctx, "tcp", addr)
+	c, err := p.dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return swift.Conn(c), nil
 }
 
 func (p *Proxy) serve(ls []*listener.Listener, srv *h1.Server) {
