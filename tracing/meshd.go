@@ -113,7 +113,7 @@ func dialMeshd(addr string, dial dialFunc, h *handover) (*grpc.ClientConn, error
 		grpc.WithDisableServiceConfig(),
 		h.option(),
 		grpc.WithReadBufferSize(4<<10),
-		grpc.WithWriteBufferSize(128<<10), grpc.WithSharedWriteBuffer(true), // a report wakes meshd once
+		grpc.WithWriteBufferSize(128<<10), // a report wakes meshd once
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: meshdTimeout,

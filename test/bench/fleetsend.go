@@ -52,7 +52,7 @@ func startFleet(meshd string, n int, m *model) (*fleet, error) {
 	f := &fleet{stop: stop}
 	for i := range n {
 		conn, err := grpc.NewClient(meshd, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
-			grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(128<<10), grpc.WithSharedWriteBuffer(true)) // as tracing has it
+			grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(128<<10)) // as tracing has it
 		if err != nil {
 			f.close()
 			return nil, fmt.Errorf("sender: %w", err)
