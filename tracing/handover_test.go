@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
@@ -115,5 +117,44 @@ func TestQueueLeavesAlone(t *testing.T) {
 				t.Errorf("%d are pending", n)
 			}
 		})
+	}
+}
+
+// Of many spans each arrives once and as it was, while others are made.
+func TestManySpansArrive(t *testing.T) {
+	for _, protocol := range []string{protocolGRPC, protocolHTTP} {
+		for _, compression := range []string{"none", "gzip"} {
+			t.Run(protocol+"/"+compression, func(t *testing.T) {
+				backend := newSink()
+				endpoint := ""
+				if protocol == protocolGRPC {
+					endpoint = "http://" + backend.grpc(t)
+				} else {
+					endpoint = backend.http(t)
+				}
+				telemetry := setup(t, Options{Getenv: getenv(map[string]string{
+					"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_METRICS_EXPORTER": "none",
+					"OTEL_EXPORTER_OTLP_COMPRESSION": compression, "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+				})})
+				const n = 6000
+				for i := range n {
+					s := spanOf(attribute.Int("i", i), attribute.String("text", strings.Repeat(string(rune('a'+i%26)), i%200)))
+					telemetry.Emit(*s)
+				}
+				if err := shutdown(t, telemetry); err != nil {
+					t.Fatal(err)
+				}
+				spans, _ := backend.flat()
+				if len(spans) != n {
+					t.Fatalf("%d spans of %d", len(spans), n)
+				}
+				for i, s := range spans {
+					of := attrs(s.Attributes)
+					if of["i"] != int64(i) || of["text"] != strings.Repeat(string(rune('a'+i%26)), i%200) {
+						t.Fatalf("span %d is %v", i, of)
+					}
+				}
+			})
+		}
 	}
 }
