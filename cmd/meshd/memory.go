@@ -5,18 +5,22 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/meshd/meshd/internal/program"
 )
 
 // What meshd keeps lives for an hour, and little of what it makes is garbage:
 // with Go's default the process would be twice as large as that for nothing.
 // The collector runs when the heap has grown by what is left up to wantedHeap, a
 // tenth at least and the default at most. GOGC and GOMEMLIMIT win over this.
+// Pages of the program that are seldom used are given back, as the sidecar's are.
 
 const (
 	wantedHeap  = 208 << 20
 	leastGrowth = 10 // percent
 	mostGrowth  = 100
 	looksEvery  = 5 * time.Second
+	trimEvery   = 6 // looks
 )
 
 // growthFor is the percentage for a heap of so many live bytes.
@@ -33,7 +37,11 @@ func keepSmall(ctx context.Context) {
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	now := mostGrowth
-	for {
+	exe := program.Find()
+	for looks := 0; ; looks++ {
+		if looks%trimEvery == 1 { // start-up is over
+			exe.Trim()
+		}
 		select {
 		case <-ctx.Done():
 			return

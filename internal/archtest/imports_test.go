@@ -40,7 +40,7 @@ var rules = []rule{
 	{"ctl", []string{"demo", "internal/wait", "supervise"}, "the command line speaks to meshd and sidecars over their interfaces"},
 	{"demo", []string{"ctl/api", "ctl/runner", "ctl/show", "dashboard/chart", "internal/loadgen", "internal/wait", "scale", "supervise"}, "the demo is made of what a user has"},
 
-	{"sidecar", []string{"xds/client", "xds/resource", "breaker", "internal/swift", "internal/wait", "tracing"}, "the data plane has no policy of its own and carries no control plane"},
+	{"sidecar", []string{"xds/client", "xds/resource", "breaker", "internal/program", "internal/swift", "internal/wait", "tracing"}, "the data plane has no policy of its own and carries no control plane"},
 	{"sidecar/balancer", []string{"sidecar/endpoint", "breaker", "xds/resource"}, "a Picker chooses; it never dials"},
 	{"sidecar/endpoint", []string{"breaker", "xds/resource"}, "an endpoint knows its state, not who uses it"},
 	{"sidecar/health", []string{"sidecar/endpoint", "sidecar/protocol/grpc", "xds/resource"}, "it writes endpoints' standing and nothing else; it chooses nobody and knows no call"},
@@ -56,7 +56,7 @@ var rules = []rule{
 	{"sidecar/protocol/socket", nil, "system calls, no protocol"},
 
 	{"cmd/sidecar", []string{"internal/cliflag", "sidecar", "xds/client", "xds/resource", "breaker", "tracing"}, "a binary wires its own side"},
-	{"cmd/meshd", []string{"internal/cliflag", "control", "registry", "kube", "scale", "telemetry"}, "a binary wires its own side"},
+	{"cmd/meshd", []string{"internal/cliflag", "internal/program", "control", "registry", "kube", "scale", "telemetry"}, "a binary wires its own side"},
 	{"cmd/meshctl", []string{"ctl", "demo"}, "a binary wires its own side"},
 
 	{"internal", nil, "tools and test kits do not depend on what they serve"},
