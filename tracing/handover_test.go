@@ -126,14 +126,8 @@ func TestManySpansArrive(t *testing.T) {
 		for _, compression := range []string{"none", "gzip"} {
 			t.Run(protocol+"/"+compression, func(t *testing.T) {
 				backend := newSink()
-				endpoint := ""
-				if protocol == protocolGRPC {
-					endpoint = "http://" + backend.grpc(t)
-				} else {
-					endpoint = backend.http(t)
-				}
 				telemetry := setup(t, Options{Getenv: getenv(map[string]string{
-					"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_METRICS_EXPORTER": "none",
+					"OTEL_EXPORTER_OTLP_ENDPOINT": backend.serve(t, protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_METRICS_EXPORTER": "none",
 					"OTEL_EXPORTER_OTLP_COMPRESSION": compression, "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
 				})})
 				const n = 6000

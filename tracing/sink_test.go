@@ -144,6 +144,15 @@ func (s *sink) http(t *testing.T) string {
 	return server.URL
 }
 
+// serve serves the sink over a protocol until the test ends and returns its
+// URL, the one for all signals.
+func (s *sink) serve(t *testing.T, protocol string) string {
+	if protocol == protocolGRPC {
+		return "http://" + s.grpc(t)
+	}
+	return s.http(t)
+}
+
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.sawHeader(r.Header.Get("Authorization"))
 	s.mu.Lock()

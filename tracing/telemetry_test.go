@@ -68,17 +68,11 @@ func TestSpansArrive(t *testing.T) {
 
 func testSpansArrive(t *testing.T, protocol, compression string) {
 	backend := newSink()
-	endpoint := ""
-	if protocol == protocolGRPC {
-		endpoint = "http://" + backend.grpc(t)
-	} else {
-		endpoint = backend.http(t)
-	}
 	telemetry := setup(t, Options{
 		ServiceName: "checkout", Namespace: "default", InstanceID: "checkout-0", Version: "v1",
 		Producers: []metric.Producer{calls{}},
 		Getenv: getenv(map[string]string{
-			"OTEL_EXPORTER_OTLP_ENDPOINT":    endpoint,
+			"OTEL_EXPORTER_OTLP_ENDPOINT":    backend.serve(t, protocol),
 			"OTEL_EXPORTER_OTLP_PROTOCOL":    protocol,
 			"OTEL_EXPORTER_OTLP_COMPRESSION": compression,
 			"OTEL_EXPORTER_OTLP_HEADERS":     "authorization=Bearer%20secret",
