@@ -246,10 +246,7 @@ func local(a netip.Addr) bool {
 // dial reaches the control plane around our own redirection.
 func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	c, err := p.dialer.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	return swift.Conn(c), nil
+	return swift.Conn(c), err
 }
 
 func (p *Proxy) serve(ls []*listener.Listener, srv *h1.Server) {

@@ -89,10 +89,7 @@ func (d dialFunc) grpc(host string) []grpc.DialOption {
 	}
 	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 		c, err := d(ctx, "tcp", addr)
-		if err != nil {
-			return nil, err
-		}
-		return swift.Conn(c), nil
+		return swift.Conn(c), err
 	})}
 }
 

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is c, or c made swift where it is a TCP connection.
+// Conn is c, or c made swift where it is a TCP connection. No connection, nil,
+// stays none.
 func Conn(c net.Conn) net.Conn {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
@@ -34,10 +35,7 @@ type listener struct{ net.Listener }
 // Accept is net.Listener's.
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return Conn(c), nil
+	return Conn(c), err
 }
 
 // conn is no syscall.Conn: gRPC would read by itself.

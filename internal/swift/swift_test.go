@@ -64,6 +64,9 @@ func TestConn(t *testing.T) {
 }
 
 func TestEnds(t *testing.T) {
+	if c := Conn(nil); c != nil {
+		t.Errorf("no connection is %v", c)
+	}
 	c, _ := pair(t)
 	c.SetDeadline(time.Now().Add(10 * time.Millisecond))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
