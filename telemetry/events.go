@@ -143,7 +143,7 @@ const leaves = 3
 // that has left.
 func (sr *series) countBreaker(r *reporter, now int64) {
 	was := sr.open
-	sr.open = sr.value > 0 && r.seen-sr.seen < int64(lull) && now-r.seen <= int64(staleAfter)
+	sr.open = sr.value > 0 && r.seen-sr.told.seen < int64(lull) && now-r.seen <= int64(staleAfter)
 	if !sr.open || sr.inst == nil {
 		return
 	}

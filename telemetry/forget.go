@@ -10,9 +10,7 @@ func (s *Store) expire(now int64) {
 	for key, r := range s.reporters {
 		if now-r.seen > int64(forgetAfter) {
 			s.nSeries -= len(r.series)
-			for i := range r.series {
-				s.histogramBytes -= r.series[i].bytes()
-			}
+			s.histogramBytes -= r.bytes()
 			delete(s.reporters, key)
 		} else if clean {
 			gone, bytes := r.forget(now)

@@ -217,9 +217,9 @@ func (f *fleet) fill() {
 			from := f.service(second % f.services) // 1,000 calls, of one of 50 callers
 			e := s.edge(reporterKey{"default", from.Name, ""}, p.service.id)
 			p.service.sawClient(s.cur)
-			s.addCalls(&series{kind: clientDuration, port: p, hist: &lastHistogram{edge: e}}, clients[to][second%16], 2.5, now-int64(step), now)
+			s.addCalls(&series{kind: clientDuration, port: p}, e, clients[to][second%16], 2.5, now-int64(step), now)
 			in := s.instance(p.service, f.id(to, second%f.instances), "10.0.0.1:31006")
-			s.addCalls(&series{kind: serverDuration, port: p, inst: in}, servers[to][second%16], 2.5, now-int64(step), now)
+			s.addCalls(&series{kind: serverDuration, port: p, inst: in}, nil, servers[to][second%16], 2.5, now-int64(step), now)
 		}
 	}
 	f.start = f.now

@@ -142,9 +142,11 @@ type reporter struct {
 	number uint32 // of weights; 0: it has told none
 	seen   int64  // meshd's time of the last report, ns
 	series []series
-	index  []int32 // where series are, by their keys; nil until one is sought
-	next   int     // the series that is likely to come next
-	gauges []int32 // of series
+	hists  []lastHistogram // of those that are distributions
+	told   *told           // of the series that was told last
+	index  []int32         // where series are, by their keys; nil until one is sought
+	next   int             // the series that is likely to come next
+	gauges []int32         // of series
 	// demands are what it wants of the services that are followed.
 	demands map[*port]*demand
 	// partial: some of its series were refused or forgotten. One that comes
@@ -183,10 +185,14 @@ func (r *reporter) place(key uint64) *int32 {
 	}
 }
 
-// reindex makes the index anew, with at least as many free places as others.
+// fits says whether an index of so many places is for n series: a quarter of the
+// places are free.
+func fits(n, size int) bool { return n <= size-size/4 }
+
+// reindex makes the index anew.
 func (r *reporter) reindex() {
 	size := 16
-	for size < 2*len(r.series)+2 {
+	for !fits(len(r.series)+1, size) {
 		size *= 2
 	}
 	r.index = make([]int32, size)
@@ -195,12 +201,16 @@ func (r *reporter) reindex() {
 	}
 }
 
-func (r *reporter) add(sr series) *series {
+func (r *reporter) add(sr series, h lastHistogram) *series {
 	i := len(r.series)
+	if sr.kind.isHistogram() {
+		r.hists = append(r.hists, h)
+		sr.hist = int32(len(r.hists))
+	}
 	r.series = append(r.series, sr)
 	switch {
 	case r.index == nil:
-	case len(r.index) < 2*len(r.series):
+	case !fits(len(r.series), len(r.index)):
 		r.reindex()
 	default:
 		*r.place(sr.key) = int32(i + 1)
@@ -217,49 +227,88 @@ func (r *reporter) trim() {
 	if n := len(r.series); cap(r.series) > n+n/16 {
 		r.series = append(make([]series, 0, n), r.series...)
 	}
+	if n := len(r.hists); cap(r.hists) > n+n/16 {
+		r.hists = append(make([]lastHistogram, 0, n), r.hists...)
+	}
+}
+
+// histogram is what a duration series has more; nil of another. The pointer is
+// good until the next add.
+func (r *reporter) histogram(sr *series) *lastHistogram {
+	if sr.hist == 0 {
+		return nil
+	}
+	return &r.hists[sr.hist-1]
+}
+
+// tell is the told of a data point that came now: most of a report share one.
+func (r *reporter) tell(p *point, now int64) *told {
+	if t := r.told; t == nil || t.start != p.start || t.time != p.time || t.seen != now {
+		r.told = &told{p.start, p.time, now}
+	}
+	return r.told
+}
+
+// bytes is what the last values of its distributions weigh.
+func (r *reporter) bytes() (n int) {
+	for i := range r.hists {
+		n += cap(r.hists[i].packed)
+	}
+	return n
 }
 
 // forget drops the series that the reporter no longer mentions, such as those
 // of endpoints that are gone, and returns how many they were, and the bytes of
 // their histograms.
 func (r *reporter) forget(now int64) (gone, bytes int) {
-	silent := func(sr series) bool { return now-sr.seen > int64(forgetAfter) }
+	silent := func(sr series) bool { return now-sr.told.seen > int64(forgetAfter) }
 	r.index, r.next = nil, 0 // most need none
 	if !slices.ContainsFunc(r.series, silent) {
 		return 0, 0
 	}
-	all := r.series
-	r.series, r.gauges = make([]series, 0, len(all)), r.gauges[:0]
+	all, hists := r.series, r.hists
+	bytes = r.bytes()
+	r.series, r.hists, r.gauges = make([]series, 0, len(all)), nil, r.gauges[:0]
 	for _, sr := range all {
 		if silent(sr) {
 			gone++
-			bytes += sr.bytes()
-		} else {
-			r.add(sr)
+			continue
 		}
+		var h lastHistogram
+		if sr.hist > 0 {
+			h = hists[sr.hist-1]
+		}
+		r.add(sr, h)
 	}
 	r.next = 0
 	r.partial = true
-	return gone, bytes
+	return gone, bytes - r.bytes()
 }
 
 // series is the last known value of a stream. There are hundreds of thousands
-// of them: what only some need is behind a pointer.
+// of them: what only some need is elsewhere, and what many have in common as well.
 type series struct {
 	key    uint64
 	kind   kind
 	failed bool  // calls of a duration series
 	word   uint8 // of callTime, ejections, breakers
 	open   bool  // an endpointBreaker, as of the last tick
+	hist   int32 // 1 + its place in reporter.hists; 0: it is no distribution
 
-	port *port
-	inst *instance // of kinds that are of one; nil: there was no room for it
-	hist *lastHistogram
-
-	start, time uint64 // of the last data point, by the reporter's clock, ns
-	seen        int64  // its arrival, by meshd's clock, ns
-	value       float64
+	port  *port
+	inst  *instance // of kinds that are of one; nil: there was no room for it
+	told  *told
+	value float64
 }
+
+// told is when a data point was made and came.
+type told struct {
+	start, time uint64 // by the reporter's clock, ns
+	seen        int64  // by meshd's clock, ns
+}
+
+// never is told of a series of which nothing was.
+var never = &told{}
 
 // lastHistogram is what a duration series has more.
 type lastHistogram struct {
@@ -268,13 +317,6 @@ type lastHistogram struct {
 	exemplar uint64 // time of the newest that was taken
 	lost     bool   // packed is not there: the next value is a baseline
 	packed   []byte
-}
-
-func (s *series) bytes() int {
-	if s.hist == nil {
-		return 0
-	}
-	return cap(s.hist.packed)
 }
 
 // freshStart is how young a reporter must be for its first values to be taken
@@ -290,13 +332,13 @@ const tellsAll = 20 * time.Second
 // be ignored; reset says that the series counts from zero.
 func (s *series) span(r *reporter, p *point, now int64, isNew, knew bool) (from int64, reset, ok, drop bool) {
 	start, at := p.start, p.time
-	seen := s.seen
+	seen := s.told.seen
 	if s.kind.sparse() { // and was not told again while it did not grow
 		seen = max(seen, r.seen)
 	}
 	switch {
 	case p.delta:
-		if !isNew && at <= s.time && now-seen <= int64(staleAfter) {
+		if !isNew && at <= s.told.time && now-seen <= int64(staleAfter) {
 			return 0, false, false, true
 		}
 		age := int64(at - start)
@@ -316,14 +358,14 @@ func (s *series) span(r *reporter, p *point, now int64, isNew, knew bool) (from 
 			r.unheard = now + int64(tellsAll)
 		}
 		return now - age, true, at >= start && age <= int64(freshStart), false
-	case start < s.start && now-seen <= int64(staleAfter):
+	case start < s.told.start && now-seen <= int64(staleAfter):
 		// The late word of a process that another one has replaced.
 		return 0, false, false, true
-	case start < s.start:
+	case start < s.told.start:
 		return 0, true, false, false // a clock was set back: begin anew
-	case start > s.start:
+	case start > s.told.start:
 		return seen, true, true, false // restarted
-	case at <= s.time:
+	case at <= s.told.time:
 		return 0, false, false, true
 	}
 	return seen, false, true, false

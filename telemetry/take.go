@@ -21,7 +21,7 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 	sr := r.find(p.key)
 	isNew := sr == nil
 	if isNew {
-		fresh, err := s.newSeries(r, k, p)
+		fresh, edge, err := s.newSeries(r, k, p)
 		if err != nil {
 			r.partial = true
 			return err
@@ -29,7 +29,7 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 		if fresh.port == nil {
 			return nil // of no service
 		}
-		sr = r.add(fresh)
+		sr = r.add(fresh, lastHistogram{edge: edge})
 		s.nSeries++
 	}
 	from, reset, ok, drop := sr.span(r, p, now, isNew, knew)
@@ -51,7 +51,7 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 	} else if k.ofInstance() && s.cur >= svc.tryAgain {
 		s.house(r, sr, p)
 	}
-	sr.start, sr.time, sr.seen = p.start, p.time, now
+	sr.told = r.tell(p, now)
 	switch {
 	case k.isHistogram():
 		return s.takeHistogram(r, sr, p, from, now, reset, ok)
@@ -80,38 +80,36 @@ func (s *Store) take(r *reporter, knew bool, k kind, p *point, now int64) error 
 }
 
 // newSeries makes a series of a point's attributes, if there is room for it.
-// It has no port where the calls are no service's. Needs s.mu.
-func (s *Store) newSeries(r *reporter, k kind, p *point) (series, error) {
+// It has no port where the calls are no service's, and an edge where it is a
+// client's. Needs s.mu.
+func (s *Store) newSeries(r *reporter, k kind, p *point) (sr series, e *edge, err error) {
 	a, err := p.attributes()
 	if err != nil {
 		s.stats.Invalid++
-		return series{}, err
+		return sr, nil, err
 	}
 	if noService(a.service) || a.service == "" && k.anybodys() {
-		return series{}, nil
+		return sr, nil, nil
 	}
 	word, err := k.word(a.word)
 	if err != nil {
 		s.stats.Invalid++
-		return series{}, err
+		return sr, nil, err
 	}
 	if s.nSeries >= s.cfg.MaxSeries {
 		s.stats.OverflowSeries++
-		return series{}, fmt.Errorf("meshd keeps at most %d series", s.cfg.MaxSeries)
+		return sr, nil, fmt.Errorf("meshd keeps at most %d series", s.cfg.MaxSeries)
 	}
 	port, err := s.port(a.service)
 	if err != nil {
-		return series{}, err
+		return sr, nil, err
 	}
-	sr := series{key: p.key, kind: k, failed: a.failed(), word: uint8(word), port: port}
-	if k.isHistogram() {
-		sr.hist = &lastHistogram{}
-		if k == clientDuration {
-			sr.hist.edge = s.edge(r.key, port.service.id)
-		}
+	sr = series{key: p.key, kind: k, failed: a.failed(), word: uint8(word), port: port, told: never}
+	if k == clientDuration {
+		e = s.edge(r.key, port.service.id)
 	}
 	s.instanceOf(r, &sr, a)
-	return sr, nil
+	return sr, e, nil
 }
 
 // instanceOf finds the instance that the series is of. Needs s.mu.
@@ -141,7 +139,7 @@ func (s *Store) look(r *reporter, sr *series) error {
 	if sr.inst != nil && sr.inst.gone {
 		sr.inst = nil // take looks for it
 	}
-	if h := sr.hist; h != nil && h.edge != nil && h.edge.gone {
+	if h := r.histogram(sr); h != nil && h.edge != nil && h.edge.gone {
 		h.edge = s.edge(r.key, sr.port.service.id)
 	}
 	return nil
@@ -157,7 +155,7 @@ func (s *Store) house(r *reporter, sr *series, p *point) {
 // takeHistogram keeps the point as the last value and adds what is new in it.
 // Needs s.mu.
 func (s *Store) takeHistogram(r *reporter, sr *series, p *point, from, now int64, reset, ok bool) error {
-	h := sr.hist
+	h := r.histogram(sr)
 	if sr.kind == clientDuration {
 		sr.port.service.sawClient(s.cur)
 		if h.edge != nil {
@@ -193,9 +191,9 @@ func (s *Store) takeHistogram(r *reporter, sr *series, p *point, from, now int64
 		d.calls(sr.errorType(p), float64(s.delta.total()), seconds)
 	}
 	if ok {
-		s.addCalls(sr, &s.delta, seconds, from, now)
+		s.addCalls(sr, h.edge, &s.delta, seconds, from, now)
 	}
-	s.takeExemplars(sr, p, from, now, ok)
+	s.takeExemplars(sr, h, p, from, now, ok)
 	return nil
 }
 
@@ -289,8 +287,9 @@ func (s *Store) addCount(sr *series, delta float32, from, now int64) {
 	}
 }
 
-// addCalls adds the calls of a histogram's delta. Needs s.mu.
-func (s *Store) addCalls(sr *series, delta *buckets, seconds float64, from, now int64) {
+// addCalls adds the calls of a histogram's delta, a client's to its edge.
+// Needs s.mu.
+func (s *Store) addCalls(sr *series, e *edge, delta *buckets, seconds float64, from, now int64) {
 	n := float32(delta.total())
 	if n == 0 {
 		return
@@ -317,20 +316,20 @@ func (s *Store) addCalls(sr *series, delta *buckets, seconds float64, from, now 
 		}
 	}
 	switch middle := s.middle(from, now); {
-	case client && sr.hist.edge != nil:
-		sr.hist.edge.take(middle, n, failed, delta)
+	case client && e != nil:
+		e.take(middle, n, failed, delta)
 	case !client && sr.inst != nil:
 		sr.inst.take(middle, n, delta)
 	}
 }
 
 // takeExemplars notes which kept call was the slowest of each second. Needs s.mu.
-func (s *Store) takeExemplars(sr *series, p *point, from, now int64, ok bool) {
-	newest := sr.hist.exemplar
+func (s *Store) takeExemplars(sr *series, h *lastHistogram, p *point, from, now int64, ok bool) {
+	newest := h.exemplar
 	svc := sr.port.service
 	for _, raw := range p.exemplars {
 		at, value, trace := exemplar(raw)
-		if at <= sr.hist.exemplar || len(trace) != 16 || !finite(value) {
+		if at <= h.exemplar || len(trace) != 16 || !finite(value) {
 			continue
 		}
 		newest = max(newest, at)
@@ -351,5 +350,5 @@ func (s *Store) takeExemplars(sr *series, p *point, from, now int64, ok bool) {
 			sums.slowest, sums.trace = float32(value), id
 		}
 	}
-	sr.hist.exemplar = newest
+	h.exemplar = newest
 }

@@ -49,7 +49,7 @@ func (s *Store) Traces(q TraceQuery) []TraceSummary {
 	defer t.mu.Unlock()
 	var p *party
 	if q.Service != (Service{}) {
-		p = &party{q.Service, []byte(q.Service.String())}
+		p = &party{q.Service, t.called([]byte(q.Service.String()))}
 	}
 	var found []extent
 	for _, tr := range t.byID {
@@ -67,21 +67,21 @@ func (s *Store) Traces(q TraceQuery) []TraceSummary {
 	limit := min(cmp.Or(max(q.Limit, 0), 50), MaxTraceLimit)
 	out := []TraceSummary{}
 	for _, e := range found[:min(limit, len(found))] {
-		out = append(out, e.summary())
+		out = append(out, t.summary(e))
 	}
 	return out
 }
 
-func (e extent) summary() TraceSummary {
-	t := e.trace
+func (t *traces) summary(e extent) TraceSummary {
+	tr := e.trace
 	sum := TraceSummary{
-		ID: hex.EncodeToString(t.id[:]), Start: time.Unix(0, e.start).UTC(),
-		DurationMs: millis(e.end - e.start), ServiceMs: millis(e.service), Spans: len(t.spans),
+		ID: hex.EncodeToString(tr.id[:]), Start: time.Unix(0, e.start).UTC(),
+		DurationMs: millis(e.end - e.start), ServiceMs: millis(e.service), Spans: len(tr.spans),
 	}
-	byID := t.byID()
+	byID := tr.spansByID()
 	services := map[Service]bool{}
-	for i := range t.spans {
-		services[t.spans[i].source.service] = true
+	for i := range tr.spans {
+		services[tr.spans[i].source().service] = true
 	}
 	sum.Services = len(services)
 	// The root has no parent; failing that, the earliest whose parent is not here.
@@ -94,28 +94,27 @@ func (e extent) summary() TraceSummary {
 		}
 		return 2
 	}
-	root, failed, deepest := &t.spans[0], (*span)(nil), -1
-	for i := range t.spans {
-		sp := &t.spans[i]
+	root, failed, deepest := &tr.spans[0], (*span)(nil), -1
+	for i := range tr.spans {
+		sp := &tr.spans[i]
 		if c := cmp.Or(cmp.Compare(rank(sp), rank(root)), cmp.Compare(sp.start, root.start)); c < 0 {
 			root = sp
 		}
 		if !sp.failed {
 			continue
 		}
-		if depth := t.depth(sp, byID); depth > deepest {
+		if depth := tr.depth(sp, byID); depth > deepest {
 			failed, deepest = sp, depth
 		}
 	}
-	full := root.full()
-	sum.Name, sum.Service = full.Name, root.source.service
+	sum.Name, sum.Service = t.full(root).Name, root.source().service
 	if failed != nil {
-		sum.Failed, sum.Message = true, failed.full().Message
+		sum.Failed, sum.Message = true, t.full(failed).Message
 	}
 	return sum
 }
 
-func (t *trace) byID() map[[8]byte]*span {
+func (t *trace) spansByID() map[[8]byte]*span {
 	out := make(map[[8]byte]*span, len(t.spans))
 	for i := range t.spans {
 		out[t.spans[i].id] = &t.spans[i]
@@ -146,8 +145,8 @@ func (s *Store) Trace(id string) (Trace, bool) {
 	if tr == nil {
 		return Trace{}, false
 	}
-	out := Trace{ID: hex.EncodeToString(raw), Dropped: tr.dropped, Spans: make([]TraceSpan, 0, len(tr.spans))}
-	byID := tr.byID()
+	out := Trace{ID: hex.EncodeToString(raw), Dropped: int(tr.dropped), Spans: make([]TraceSpan, 0, len(tr.spans))}
+	byID := tr.spansByID()
 	order := make([]*span, len(tr.spans))
 	for i := range tr.spans {
 		order[i] = &tr.spans[i]
@@ -159,8 +158,8 @@ func (s *Store) Trace(id string) (Trace, bool) {
 		return cmp.Compare(tr.depth(a, byID), tr.depth(b, byID))
 	})
 	for _, sp := range order {
-		full := sp.full()
-		full.Resource = sp.source.attributes()
+		full := t.full(sp)
+		full.Resource = sp.source().attributes()
 		out.Spans = append(out.Spans, full)
 	}
 	return out, true
@@ -169,10 +168,11 @@ func (s *Store) Trace(id string) (Trace, bool) {
 var spanKinds = []string{"internal", "internal", "server", "client", "producer", "consumer", "internal"}
 
 // full is all that was said of the span.
-func (s *span) full() TraceSpan {
+func (t *traces) full(s *span) TraceSpan {
+	from := s.source()
 	out := TraceSpan{
 		ID: hex.EncodeToString(s.id[:]), Kind: spanKinds[s.kind],
-		Service: s.source.service.Name, Namespace: s.source.service.Namespace, Instance: s.source.instance,
+		Service: from.service.Name, Namespace: from.service.Namespace, Instance: from.instance,
 		Start: time.Unix(0, s.start).UTC(), DurationMs: millis(s.duration), Failed: s.failed,
 		Attributes: map[string]any{}, Events: []TraceEvent{},
 	}
@@ -180,7 +180,7 @@ func (s *span) full() TraceSpan {
 		out.Parent = hex.EncodeToString(s.parent[:])
 	}
 	var sp otlptrace.Span
-	if err := proto.Unmarshal(s.raw, &sp); err != nil {
+	if err := proto.Unmarshal(t.raw(s), &sp); err != nil {
 		out.Name, out.Message = "(not readable)", err.Error()
 		return out
 	}
@@ -201,7 +201,7 @@ func (s *span) full() TraceSpan {
 // attributes are what is known of a source beside its names; nil: nothing.
 func (s *source) attributes() map[string]any {
 	var r resourcepb.Resource
-	if proto.Unmarshal(s.raw, &r) != nil {
+	if proto.Unmarshal([]byte(s.raw), &r) != nil {
 		return nil
 	}
 	out := attributeMap(r.GetAttributes())

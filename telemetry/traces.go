@@ -2,10 +2,12 @@ package telemetry
 
 import (
 	"bytes"
-	"container/list"
+	"compress/flate"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"hash/maphash"
+	"io"
 	"math"
 	"sync"
 	"time"
@@ -21,24 +23,38 @@ const (
 	maxSpans     = 2000     // of a trace
 	maxSpanBytes = 64 << 10 // on the wire
 	maxResource  = 4 << 10  // on the wire; a larger one is not kept
-	traceShare   = 16       // a trace may have 1/traceShare of all
+	traceShare   = 8        // a trace may have 1/traceShare of all, not compressed
 )
 
 // What a span and a trace weigh beside their bytes, about.
 const (
-	spanOverhead  = 160
-	traceOverhead = 320
+	spanOverhead  = 72
+	traceOverhead = 112
 )
 
 // traces keeps whole traces in the order in which they began to come. It has a
 // lock of its own, so that neither metrics nor people who look at traces wait
 // for each other.
 type traces struct {
-	mu    sync.Mutex
-	max   int // bytes
-	bytes int
-	byID  map[[16]byte]*trace
-	order *list.List // of *trace, the oldest first
+	mu     sync.Mutex
+	max    int // bytes
+	bytes  int
+	byID   map[[16]byte]*trace
+	oldest *trace // the first of all by trace.next
+	newest *trace
+
+	blockBytes int
+	filling    *block // nil before the first span
+	sources    map[string]*source
+	seed       maphash.Seed // of span.called
+
+	// What blocks are compressed by, made when it is first needed.
+	plain    []byte
+	out      bytes.Buffer
+	writer   *flate.Writer
+	reader   io.ReadCloser
+	opened   *block // that was expanded last
+	expanded []byte
 
 	taken, invalid, dropped, evicted uint64
 	busy                             time.Duration
@@ -48,32 +64,29 @@ type traces struct {
 type trace struct {
 	id      [16]byte
 	spans   []span
-	bytes   int
-	dropped int
-	place   *list.Element
+	bytes   int32 // of its spans
+	dropped int32
+	next    *trace // that began to come after it
 }
 
-// A span is its bytes, and what lists of traces ask for.
+// A span is where its bytes are, and what lists of traces ask for.
 type span struct {
 	id, parent      [8]byte
 	start, duration int64 // ns
-	source          *source
-	raw             []byte // a Span
-	called          int32  // where in raw meshd.service is; 0: nowhere
-	calledLen       int32
+	block           *block
+	at, length      uint32 // in block
+	called          uint32 // hash of the service that meshd.service names, as NAMESPACE/NAME; 0: none
+	from            uint16 // in block.sources
 	kind            uint8
 	failed          bool
 }
 
-// A source is the resource of spans.
-type source struct {
-	service  Service
-	instance string
-	raw      []byte // a Resource
-}
+func (s *span) source() *source { return s.block.sources[s.from] }
 
 func newTraces(max int) traces {
-	return traces{max: max, byID: map[[16]byte]*trace{}, order: list.New()}
+	return traces{
+		max: max, blockBytes: min(blockBytes, max/32), byID: map[[16]byte]*trace{}, sources: map[string]*source{}, seed: maphash.MakeSeed(),
+	}
 }
 
 // count writes the figures of st.
@@ -126,7 +139,7 @@ func (t *traces) ingest(raw []byte) (refused int64, why error, ok bool) {
 		if !ok {
 			return refused, why, false
 		}
-		from := &source{service: caller(key), instance: key.instance, raw: resourceOf(f.bytes)}
+		from := t.source(f.bytes, key)
 		res := fields{rest: f.bytes}
 		for res.next() {
 			if res.tag != bytesTag(2) { // scope_spans
@@ -155,11 +168,11 @@ func (t *traces) ingest(raw []byte) (refused int64, why error, ok bool) {
 	return refused, why, !f.bad
 }
 
-// resourceOf copies the Resource of a ResourceSpans.
+// resourceOf is the Resource of a ResourceSpans.
 func resourceOf(raw []byte) []byte {
 	for f := (fields{rest: raw}); f.next(); {
 		if f.tag == bytesTag(1) && len(f.bytes) <= maxResource {
-			return bytes.Clone(f.bytes)
+			return f.bytes
 		}
 	}
 	return nil
@@ -167,16 +180,12 @@ func resourceOf(raw []byte) []byte {
 
 // take adds a Span. Needs t.mu.
 func (t *traces) take(from *source, raw []byte) error {
-	id, sp, err := readSpan(raw)
+	id, sp, err := t.readSpan(raw)
 	if err != nil {
 		t.invalid++
 		return err
 	}
 	tr := t.byID[id]
-	size := len(raw) + spanOverhead
-	if tr == nil || len(tr.spans) == 0 || tr.spans[len(tr.spans)-1].source != from {
-		size += len(from.service.Namespace) + len(from.service.Name) + len(from.instance) + len(from.raw)
-	}
 	drop := func(format string, args ...any) error {
 		t.dropped++
 		if tr != nil {
@@ -187,6 +196,8 @@ func (t *traces) take(from *source, raw []byte) error {
 	if len(raw) > maxSpanBytes {
 		return drop("a span of %d bytes: want at most %d", len(raw), maxSpanBytes)
 	}
+	size := len(raw) + spanOverhead
+	before := traceOverhead
 	if tr != nil {
 		for i := range tr.spans {
 			if s := &tr.spans[i]; s.id == sp.id && s.start == sp.start && s.kind == sp.kind {
@@ -196,35 +207,52 @@ func (t *traces) take(from *source, raw []byte) error {
 		if len(tr.spans) >= maxSpans {
 			return drop("trace %x: meshd keeps at most %d spans of a trace", id, maxSpans)
 		}
-		if tr.bytes+size > t.max/traceShare {
-			return drop("trace %x: meshd keeps at most %d bytes of a trace", id, t.max/traceShare)
-		}
-	} else {
-		if size+traceOverhead > t.max/traceShare {
-			return drop("trace %x: meshd keeps at most %d bytes of a trace", id, t.max/traceShare)
-		}
+		before = int(tr.bytes)
+	}
+	if before+size+from.bytes() > t.max/traceShare {
+		return drop("trace %x: meshd keeps at most %d bytes of a trace", id, t.max/traceShare)
+	}
+	if tr == nil {
 		tr = &trace{id: id, bytes: traceOverhead}
 		t.bytes += traceOverhead
-		tr.place = t.order.PushBack(tr)
+		if t.newest == nil {
+			t.oldest = tr
+		} else {
+			t.newest.next = tr
+		}
+		t.newest = tr
 		t.byID[id] = tr
 	}
-	sp.source, sp.raw = from, bytes.Clone(raw)
+	t.keep(&sp, from, raw)
+	if n := len(tr.spans); n == cap(tr.spans) { // not to twice the size: most are small
+		tr.spans = append(make([]span, 0, n+1+n/4), tr.spans...)
+	}
 	tr.spans = append(tr.spans, sp)
-	tr.bytes += size
-	t.bytes += size
+	tr.bytes += int32(size)
+	t.bytes += spanOverhead
 	t.taken++
-	for t.bytes > t.max {
-		oldest := t.order.Front().Value.(*trace)
-		t.order.Remove(oldest.place)
-		delete(t.byID, oldest.id)
-		t.bytes -= oldest.bytes
-		t.evicted++
+	for t.bytes > t.max && t.oldest != nil {
+		t.evict()
 	}
 	return nil
 }
 
+// evict forgets the oldest trace, which there is. Needs t.mu.
+func (t *traces) evict() {
+	tr := t.oldest
+	if t.oldest = tr.next; t.oldest == nil {
+		t.newest = nil
+	}
+	delete(t.byID, tr.id)
+	t.bytes -= traceOverhead + spanOverhead*len(tr.spans)
+	for i := range tr.spans {
+		t.leave(&tr.spans[i])
+	}
+	t.evicted++
+}
+
 // readSpan reads of a Span what lists ask for.
-func readSpan(raw []byte) (trace [16]byte, sp span, err error) {
+func (t *traces) readSpan(raw []byte) (trace [16]byte, sp span, err error) {
 	var traceID, id, parent []byte
 	var end uint64
 	start := uint64(0)
@@ -249,12 +277,8 @@ func readSpan(raw []byte) (trace [16]byte, sp span, err error) {
 				return trace, sp, errWire
 			}
 			if string(key) == "meshd.service" {
-				if v := text(value); len(v) > 0 && len(v) <= maxText {
-					// f.rest is what follows the attribute, value and v are at its end.
-					end := len(raw) - len(f.rest)
-					if at := end - len(v); bytes.Equal(raw[at:end], v) {
-						sp.called, sp.calledLen = int32(at), int32(len(v))
-					}
+				if v := text(value); len(v) <= maxText {
+					sp.called = t.called(v)
 				}
 			}
 		case bytesTag(15):
@@ -286,22 +310,22 @@ func readSpan(raw []byte) (trace [16]byte, sp span, err error) {
 	return [16]byte(traceID), sp, nil
 }
 
+// called is span.called for a service, NAMESPACE/NAME or NAMESPACE/NAME:PORT.
+func (t *traces) called(service []byte) uint32 {
+	name, _, _ := bytes.Cut(service, []byte(":"))
+	if len(name) == 0 {
+		return 0
+	}
+	return uint32(maphash.Bytes(t.seed, name)) | 1
+}
+
 // A party is a service that traces are asked for.
 type party struct {
-	id   Service
-	name []byte // NAMESPACE/NAME
+	id     Service
+	called uint32 // span.called of calls to it
 }
 
 // in says whether the party reported the span, or is called in it.
-func (s *span) in(p *party) bool {
-	if s.source.service == p.id {
-		return true
-	}
-	if s.called == 0 {
-		return false
-	}
-	rest, ok := bytes.CutPrefix(s.raw[s.called:s.called+s.calledLen], p.name)
-	return ok && (len(rest) == 0 || rest[0] == ':')
-}
+func (s *span) in(p *party) bool { return s.called == p.called || s.source().service == p.id }
 
 func (s *span) end() int64 { return s.start + s.duration }

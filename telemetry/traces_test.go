@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -148,16 +150,24 @@ func TestTraceBounds(t *testing.T) {
 	}
 	// Too many bytes, a span each, of one trace.
 	refused := int64(0)
-	for i := range byte(100) {
+	for i := range byte(200) {
 		refused += export(t, w.store, "a", "a-0", spanOf(1, i+1, 0, serverSpan, 0, 1, strings.Repeat("x", 1000))).GetRejectedSpans()
 	}
 	tr, _ := w.store.Trace(traceID(1))
-	if refused < 40 || len(tr.Spans)+int(refused) != 100 || tr.Dropped != int(refused) || st().DroppedSpans != uint64(refused)+1 {
+	if refused < 80 || len(tr.Spans)+int(refused) != 200 || tr.Dropped != int(refused) || st().DroppedSpans != uint64(refused)+1 {
 		t.Errorf("%d spans are kept, %d dropped, %d refused; %+v", len(tr.Spans), tr.Dropped, refused, st())
 	}
-	// More traces than fit: the oldest leave.
+	// More traces than fit, whose spans do not become less: the oldest leave.
+	random := rand.New(rand.NewPCG(1, 2))
+	noise := func(n int) string {
+		text := make([]byte, n)
+		for i := range text {
+			text[i] = byte(' ' + random.IntN(95))
+		}
+		return string(text)
+	}
 	for i := range byte(200) {
-		if p := export(t, w.store, "a", "a-0", spanOf(i+2, 1, 0, serverSpan, int(i), 1, strings.Repeat("x", 10_000))); p != nil {
+		if p := export(t, w.store, "a", "a-0", spanOf(i+2, 1, 0, serverSpan, int(i), 1, noise(10_000))); p != nil {
 			t.Fatal(p)
 		}
 	}
@@ -182,6 +192,79 @@ func TestTraceBounds(t *testing.T) {
 	}
 	if st().InvalidSpans != 4 {
 		t.Errorf("%+v", st())
+	}
+}
+
+// Spans are what they were when their blocks have been compressed, and a block
+// and its sources are gone, and no longer counted, with its last trace.
+func TestSpanBlocks(t *testing.T) {
+	w := newWorld(t, Config{MaxTraces: 1 << 20})
+	st := func() Stats { return w.store.Stats() }
+	size := 0
+	add := func(n int) {
+		id := fmt.Appendf(nil, "trace%011d", n)
+		for i, from := range []string{"front", "checkout"} {
+			sp := spanOf(0, byte(i+1), byte(i), serverSpan, n, 10+i, fmt.Sprintf("GET /%d/%d", n, i), "meshd.service", "default/"+from+":80",
+				"url.full", "http://checkout.default:8080/items?sku=1", "server.address", "checkout.default")
+			sp.TraceId = id
+			size += proto.Size(sp)
+			if p := export(t, w.store, from, fmt.Sprintf("%s-%d", from, n%7), sp); p != nil {
+				t.Fatal(p)
+			}
+		}
+	}
+	const traces = 2_000
+	for n := range traces {
+		add(n)
+	}
+	// Index and all, they take less than their bytes did.
+	if s := st(); s.Traces != traces || s.Evicted != 0 || s.TraceBytes > size*3/4 {
+		t.Errorf("%d bytes: %+v", size, s)
+	}
+	for n := range traces {
+		tr, ok := w.store.Trace(fmt.Sprintf("%x", fmt.Sprintf("trace%011d", n)))
+		if !ok || len(tr.Spans) != 2 {
+			t.Fatalf("trace %d: %+v", n, tr)
+		}
+		for i, from := range []string{"front", "checkout"} {
+			instance := fmt.Sprintf("%s-%d", from, n%7)
+			if sp := tr.Spans[i]; sp.Name != fmt.Sprintf("GET /%d/%d", n, i) || sp.Service != from || sp.Instance != instance || sp.Resource["k8s.pod.name"] != instance+"-pod" {
+				t.Fatalf("trace %d: %+v", n, sp)
+			}
+		}
+	}
+	if got := w.store.Traces(TraceQuery{Service: Service{"default", "front"}, Limit: 1000}); len(got) != 1000 || got[999].Name != "GET /1000/0" {
+		t.Errorf("%d traces, the last %+v", len(got), got[len(got)-1])
+	}
+	for n := traces; st().Evicted < 2*traces; n++ {
+		add(n)
+		if s := st(); s.TraceBytes > 1<<20 {
+			t.Fatalf("%+v", s)
+		}
+	}
+	tt := &w.store.traces
+	blocks, live, blockSize := map[*block]bool{}, 0, 0
+	for tr := tt.oldest; tr != nil; tr = tr.next {
+		for i := range tr.spans {
+			blocks[tr.spans[i].block] = true
+		}
+	}
+	for b := range blocks {
+		live += b.live
+		blockSize += len(b.plain) + len(b.packed) + blockOverhead + 8*len(b.sources)
+	}
+	for _, s := range tt.sources {
+		blockSize += s.bytes()
+	}
+	if s := st(); live != 2*s.Traces || len(tt.sources) != 14 || s.TraceBytes != blockSize+s.Traces*(traceOverhead+2*spanOverhead) {
+		t.Errorf("%d spans in %d blocks of %d sources, %d bytes: %+v", live, len(blocks), len(tt.sources), blockSize, s)
+	}
+	for tt.oldest != nil {
+		tt.evict()
+	}
+	tt.seal()
+	if tt.bytes != 0 || len(tt.sources) != 0 || len(tt.byID) != 0 || tt.newest != nil {
+		t.Errorf("%d bytes, %d sources, %d traces of nothing", tt.bytes, len(tt.sources), len(tt.byID))
 	}
 }
 
