@@ -11,46 +11,48 @@ import (
 
 // What meshd keeps lives for an hour, and little of what it makes is garbage:
 // with Go's default the process would be twice as large as that for nothing.
-// The collector runs when the heap has grown by what is left up to wantedHeap, a
-// tenth at least and the default at most. GOGC and GOMEMLIMIT win over this.
-// Pages of the program that are seldom used are given back, as the sidecar's are.
+// Up to wantedMemory it may be; when it keeps more, the collector runs whenever
+// a leastRoom-th has been added, and gives the rest back. GOGC and GOMEMLIMIT win
+// over this. Pages of the program that are seldom used are given back, as the
+// sidecar's are.
 
 const (
-	wantedHeap  = 208 << 20
-	leastGrowth = 10 // percent
-	mostGrowth  = 100
-	looksEvery  = 5 * time.Second
-	trimEvery   = 6 // looks
+	wantedMemory = 208 << 20 // bytes, all that Go's runtime has
+	leastRoom    = 6
+	looksEvery   = 5 * time.Second
+	trimEvery    = 6 // looks
 )
 
-// growthFor is the percentage for a heap of so many live bytes.
-func growthFor(live uint64) int {
-	if live == 0 {
-		return mostGrowth
-	}
-	return int(min(max(100*(wantedHeap-float64(live))/float64(live), leastGrowth), mostGrowth))
+// limitFor is the limit for a heap of so many live bytes, and beside it so many
+// that the runtime needs for itself or cannot use, in bytes.
+func limitFor(live, beside uint64) int64 {
+	return int64(max(wantedMemory, live+live/leastRoom+beside))
 }
 
 // keepSmall adapts the collector until ctx ends.
 func keepSmall(ctx context.Context) {
 	tick := time.NewTicker(looksEvery)
 	defer tick.Stop()
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	now := mostGrowth
+	names := []string{
+		"/gc/heap/live:bytes", "/memory/classes/total:bytes", "/memory/classes/heap/objects:bytes",
+		"/memory/classes/heap/free:bytes", "/memory/classes/heap/released:bytes",
+	}
+	sample := make([]metrics.Sample, len(names))
+	for i, name := range names {
+		sample[i].Name = name
+	}
 	exe := program.Find()
-	for looks := 0; ; looks++ {
-		if looks%trimEvery == 1 { // start-up is over
+	for look := 0; ; look++ {
+		if look%trimEvery == 1 { // start-up is over
 			exe.Trim()
 		}
+		metrics.Read(sample)
+		of := func(i int) uint64 { return sample[i].Value.Uint64() }
+		debug.SetMemoryLimit(limitFor(of(0), of(1)-of(2)-of(3)-of(4)))
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		metrics.Read(sample)
-		if n := growthFor(sample[0].Value.Uint64()); n-now >= 5 || now-n >= 5 {
-			now = n
-			debug.SetGCPercent(n)
 		}
 	}
 }

@@ -2,14 +2,15 @@ package main
 
 import "testing"
 
-// A heap grows by what is left up to the wanted size, and never by less than a
-// tenth: a collector that runs all the time would cost more than memory does.
-func TestGrowth(t *testing.T) {
-	for live, want := range map[uint64]int{
-		0: 100, 1 << 20: 100, 104 << 20: 100, 160 << 20: 30, 180 << 20: 15, 208 << 20: 10, 1 << 30: 10,
+// Little may grow to the wanted size; more gets room for a sixth, always: a
+// collector that runs all the time would cost more than memory does.
+func TestLimit(t *testing.T) {
+	const mb = 1 << 20
+	for _, tc := range []struct{ live, beside, want uint64 }{
+		{0, 5, 208}, {90, 30, 208}, {150, 30, 208}, {180, 30, 240}, {1200, 100, 1500},
 	} {
-		if got := growthFor(live); got != want {
-			t.Errorf("%d MiB live: %d %%, want %d", live>>20, got, want)
+		if got := limitFor(tc.live*mb, tc.beside*mb); got != int64(tc.want*mb) {
+			t.Errorf("%d MiB live, %d beside: %d MiB, want %d", tc.live, tc.beside, got/mb, tc.want)
 		}
 	}
 }
