@@ -118,7 +118,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var misses []string
 	switch {
 	case o.check && o.telemetry:
-		misses = missedCosts(cells, rows)
+		misses = missedCosts(cells, rows, o.only)
 	case o.check:
 		misses = missed(cells, rows)
 	}

@@ -175,3 +175,19 @@ func TestBeside(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestMissedCosts(t *testing.T) {
+	s := []sample{run(1, fixed, baseline, 20, 1, ""), run(1, fixed, "1 %", 21, 1, ""), run(1, fixed, "100 %", 28, 1, ""), run(1, saturated, baseline, 20, 1, "")}
+	rows := summarize(s, baseline)
+	costs := func(only ...string) string { return strings.Join(missedCosts(theCells, rows, only), "\n") }
+	want := `http1 c16m1 fixed: CPU per request with traces of 1 % is 1.05 of that without, at most 1.03 is wanted
+http1 c16m1 saturated: there is no run of "1 %" beside one of "trace 0"`
+	if got := costs(baseline, "1 %"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	want += `
+http1 c16m1 saturated: there is no run of "100 %" beside one of "trace 0"`
+	if got := costs(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

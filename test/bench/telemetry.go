@@ -42,11 +42,14 @@ func telemetryProxies() []proxy {
 	}
 }
 
-// missedCosts is missed for telemetryProxies.
-func missedCosts(cells []cell, rows []row) []string {
+// missedCosts is missed for telemetryProxies, or for those that --only names.
+func missedCosts(cells []cell, rows []row, only []string) []string {
 	var misses []string
 	for _, c := range cells {
 		for name, most := range costBars {
+			if len(only) > 0 && !slices.Contains(only, name) {
+				continue
+			}
 			i := slices.IndexFunc(rows, func(r row) bool { return r.cell == c && r.Proxy == name })
 			switch {
 			case i < 0 || rows[i].Ratio == 0:
