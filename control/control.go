@@ -35,7 +35,7 @@ type Config struct {
 	// HTTPHosts are names that Host may have, beside addresses and localhost.
 	HTTPHosts []string
 	Registry  registry.Config // its Logger is set by Run
-	// TraceMemory is how many MiB of spans are kept; 0: 32.
+	// TraceMemory is how many MiB of spans are kept; 0: 24.
 	TraceMemory int
 	Version     string
 	Logger      *slog.Logger

@@ -115,7 +115,7 @@ func (s *Store) edge(r reporterKey, to Service) *edge {
 			return nil
 		}
 		e = &edge{pair: p, cur: s.cur, minute: (s.cur - edgeOpen + 1) / minuteSteps}
-		e.seconds.per, e.minutes.per = 15, perChunk
+		e.seconds.per, e.minutes.per = 15, 15 // a chunk goes when all of it is old
 		s.edges[p] = e
 	}
 	e.last = s.cur

@@ -38,7 +38,7 @@ type Config struct {
 	MaxSeries    int
 	// And in bytes: what has passed, the last minute's distributions included
 	// (default 192 MiB: beyond it the oldest minutes are forgotten early), the last values of reported distributions
-	// (64 MiB), and spans (32 MiB, compressed; the oldest trace leaves first).
+	// (64 MiB), and spans (24 MiB, compressed; the oldest trace leaves first).
 	MaxHistory    int
 	MaxHistograms int
 	MaxTraces     int
@@ -147,7 +147,7 @@ func NewStore(cfg Config) *Store {
 	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 1_000_000)
 	cfg.MaxHistory = cmp.Or(cfg.MaxHistory, 192<<20)
 	cfg.MaxHistograms = cmp.Or(cfg.MaxHistograms, 64<<20)
-	cfg.MaxTraces = cmp.Or(cfg.MaxTraces, 32<<20)
+	cfg.MaxTraces = cmp.Or(cfg.MaxTraces, 24<<20)
 	now := slotOf(cfg.Clock())
 	return &Store{
 		cfg:       cfg,

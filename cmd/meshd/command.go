@@ -68,7 +68,7 @@ flag counts where both are given.`,
 	f.StringVar(&cfg.Registry.DataDir, "data-dir", dataDir(getenv), "folder for what is kept; not used with --etcd-endpoints")
 	f.StringSliceVar(&cfg.Registry.Endpoints, "etcd-endpoints", nil, "URLs of an external etcd, instead of the one built in")
 	f.DurationVar(&cfg.Registry.LeaseTTL, "lease-ttl", registry.DefaultLeaseTTL, "how long instances outlive the meshd that they were connected to; whole seconds")
-	f.IntVar(&cfg.TraceMemory, "trace-memory", 32, "MiB of spans to keep, compressed; the oldest traces make place for new ones")
+	f.IntVar(&cfg.TraceMemory, "trace-memory", 24, "MiB of spans to keep, compressed; the oldest traces make place for new ones")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return cmd

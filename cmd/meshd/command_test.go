@@ -37,7 +37,7 @@ func parse(t *testing.T, args string, env map[string]string) (control.Config, er
 
 func TestFlags(t *testing.T) {
 	defaults := control.Config{
-		XDSAddr: "127.0.0.1:15010", HTTPAddr: "127.0.0.1:15020", TraceMemory: 32, Version: "v1",
+		XDSAddr: "127.0.0.1:15010", HTTPAddr: "127.0.0.1:15020", TraceMemory: 24, Version: "v1",
 		Registry: registry.Config{DataDir: "/home/x/.local/state/meshd", LeaseTTL: 5 * time.Second},
 	}
 	with := func(mod func(*control.Config)) control.Config { c := defaults; mod(&c); return c }
