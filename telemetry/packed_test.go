@@ -40,7 +40,10 @@ func FuzzPacked(f *testing.F) {
 
 func TestTrack(t *testing.T) {
 	t.Run("plain", func(t *testing.T) { testTrack(t, nil) })
-	t.Run("sealed", func(t *testing.T) { testTrack(t, &sealer{}) })
+	t.Run("sealed", func(t *testing.T) {
+		s := newSealer()
+		testTrack(t, &s)
+	})
 }
 
 func testTrack(t *testing.T, s *sealer) {
@@ -78,7 +81,7 @@ func testTrack(t *testing.T, s *sealer) {
 // What is sealed comes back as it was, with and without distributions, and is
 // smaller where the figures are of the kind that there are.
 func TestSeal(t *testing.T) {
-	var s sealer
+	s := newSealer()
 	for _, with := range []bool{true, false} {
 		c := &chunk[figures]{first: 7}
 		for n := range perChunk {
@@ -96,7 +99,7 @@ func TestSeal(t *testing.T) {
 		if c.bytes() > before/3 || c.end() != want.end() {
 			t.Errorf("%d bytes of %d, up to %d", c.bytes(), before, c.end())
 		}
-		got := c.open()
+		got := c.open(&s)
 		if got.first != 7 || !slices.Equal(got.figures, want.figures) || !slices.Equal(got.ends, want.ends) || (got.ends == nil) == with || !slices.Equal(got.data, want.data) {
 			t.Errorf("with distributions %v: %+v, want %+v", with, got, want)
 		}

@@ -1,10 +1,8 @@
 package telemetry
 
 import (
-	"bytes"
 	"compress/flate"
 	"encoding/binary"
-	"io"
 	"unsafe"
 )
 
@@ -12,10 +10,11 @@ import (
 // what there is to gain are the many zeros and small numbers. Guarded by
 // Store.mu.
 type sealer struct {
-	huffman *flate.Writer // made when it is first needed; half a megabyte
-	plain   []byte
-	out     bytes.Buffer
+	deflater
+	plain []byte
 }
+
+func newSealer() sealer { return sealer{deflater: deflater{level: flate.HuffmanOnly}} }
 
 // seal leaves of a chunk only its bytes, compressed: of its figures first all
 // first bytes, then all second ones and so on, since those are alike; then the
@@ -35,26 +34,16 @@ func seal[F any](s *sealer, c *chunk[F]) {
 		last = end
 	}
 	s.plain = append(s.plain, c.data...)
-	s.out.Reset()
-	if s.huffman == nil {
-		s.huffman, _ = flate.NewWriter(&s.out, flate.HuffmanOnly) // fails only for a level that there is not
-	}
-	s.huffman.Reset(&s.out)
-	s.huffman.Write(s.plain) // a bytes.Buffer takes everything
-	s.huffman.Close()
-	c.slots, c.packed, c.hasEnds = len(c.figures), bytes.Clone(s.out.Bytes()), c.ends != nil
+	c.slots, c.packed, c.hasEnds = len(c.figures), s.deflate(s.plain), c.ends != nil
 	c.figures, c.ends, c.data = nil, nil, nil
 }
 
-// open is a chunk as it was before it was sealed.
-func (c *chunk[F]) open() *chunk[F] {
+// open is a chunk as it was before s sealed it.
+func (c *chunk[F]) open(s *sealer) *chunk[F] {
 	if c.packed == nil {
 		return c
 	}
-	plain, err := io.ReadAll(flate.NewReader(bytes.NewReader(c.packed)))
-	if err != nil {
-		panic("telemetry: a sealed chunk: " + err.Error()) // what this process wrote
-	}
+	plain := s.inflate(nil, c.packed)
 	out := &chunk[F]{first: c.first, figures: make([]F, c.slots)}
 	raw := bytesOf(out.figures)
 	size := len(raw) / c.slots

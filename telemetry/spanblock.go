@@ -1,11 +1,5 @@
 package telemetry
 
-import (
-	"bytes"
-	"compress/flate"
-	"io"
-)
-
 // Spans lie one after the other, as they came, in blocks that are compressed
 // when they are full: spans of a mesh are alike but for their ids and times, so
 // that a third is left of them. A trace's spans may lie in several blocks, and a
@@ -34,7 +28,7 @@ type source struct {
 	key      string // of traces.sources
 	blocks   int    // that have spans of it
 	in       *block // the last one
-	number   uint16 // in that one's sources
+	number   uint16 // in that one's sources, which are no more than its spans
 }
 
 // What a source weighs, about.
@@ -61,10 +55,10 @@ func (t *traces) source(raw []byte, key reporterKey) *source {
 
 // keep appends a span to the block that is being filled, and says where it is.
 func (t *traces) keep(sp *span, from *source, raw []byte) {
-	if t.filling == nil || len(t.filling.plain)+len(raw) > cap(t.filling.plain) || len(t.filling.sources) > 1<<15 {
+	if t.filling == nil || len(t.filling.plain)+len(raw) > cap(t.filling.plain) {
 		t.seal()
 		if t.plain == nil {
-			t.plain = make([]byte, 0, t.blockBytes)
+			t.plain = make([]byte, 0, min(blockBytes, t.max/32))
 		}
 		t.filling = &block{plain: t.plain[:0]}
 		t.bytes += blockOverhead
@@ -98,14 +92,7 @@ func (t *traces) seal() {
 		t.free(b)
 		return
 	}
-	t.out.Reset()
-	if t.writer == nil {
-		t.writer, _ = flate.NewWriter(&t.out, flate.BestSpeed) // fails only for a level that there is not
-	}
-	t.writer.Reset(&t.out)
-	t.writer.Write(b.plain) // a bytes.Buffer takes everything
-	t.writer.Close()
-	b.packed = bytes.Clone(t.out.Bytes())
+	b.packed = t.deflater.deflate(b.plain)
 	b.plain, b.sources = nil, append([]*source(nil), b.sources...)
 	t.bytes += len(b.packed)
 }
@@ -140,26 +127,9 @@ func (t *traces) raw(sp *span) []byte {
 	plain := b.plain
 	if plain == nil {
 		if t.opened != b {
-			t.expand(b)
+			t.opened, t.expanded = b, t.deflater.inflate(t.expanded[:0], b.packed)
 		}
 		plain = t.expanded
 	}
 	return plain[sp.at : sp.at+sp.length]
-}
-
-// expand makes t.expanded what was in a sealed block.
-func (t *traces) expand(b *block) {
-	r := bytes.NewReader(b.packed)
-	if t.reader == nil {
-		t.reader = flate.NewReader(r)
-	}
-	to := bytes.NewBuffer(t.expanded[:0])
-	err := t.reader.(flate.Resetter).Reset(r, nil)
-	if err == nil {
-		_, err = io.Copy(to, t.reader)
-	}
-	if err != nil {
-		panic("telemetry: a block of spans: " + err.Error()) // what this process wrote
-	}
-	t.opened, t.expanded = b, to.Bytes()
 }

@@ -156,6 +156,7 @@ func NewStore(cfg Config) *Store {
 		sampled:   now - 1,
 		traces:    newTraces(cfg.MaxTraces),
 		seed:      maphash.MakeSeed(),
+		sealer:    newSealer(),
 		services:  map[Service]*service{},
 		ports:     map[string]*port{},
 		edges:     map[pair]*edge{},

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/maphash"
-	"io"
 	"math"
 	"sync"
 	"time"
@@ -43,16 +42,12 @@ type traces struct {
 	oldest *trace // the first of all by trace.next
 	newest *trace
 
-	blockBytes int
-	filling    *block // nil before the first span
-	sources    map[string]*source
-	seed       maphash.Seed // of span.called
+	filling *block // nil before the first span
+	sources map[string]*source
+	seed    maphash.Seed // of span.called
 
-	// What blocks are compressed by, made when it is first needed.
-	plain    []byte
-	out      bytes.Buffer
-	writer   *flate.Writer
-	reader   io.ReadCloser
+	deflater deflater
+	plain    []byte // of the block that is being filled, when it began
 	opened   *block // that was expanded last
 	expanded []byte
 
@@ -85,7 +80,8 @@ func (s *span) source() *source { return s.block.sources[s.from] }
 
 func newTraces(max int) traces {
 	return traces{
-		max: max, blockBytes: min(blockBytes, max/32), byID: map[[16]byte]*trace{}, sources: map[string]*source{}, seed: maphash.MakeSeed(),
+		max: max, byID: map[[16]byte]*trace{}, sources: map[string]*source{}, seed: maphash.MakeSeed(),
+		deflater: deflater{level: flate.BestSpeed},
 	}
 }
 

@@ -106,7 +106,7 @@ func (t *track[F]) each(first, last int64, do func(n int64, f *F, packed []byte)
 		if first >= c.end() || last < c.first {
 			continue
 		}
-		c = c.open()
+		c = c.open(t.sealer)
 		for n := max(first, c.first); n <= last && n < c.end(); n++ {
 			i := n - c.first
 			if c.ends == nil {

@@ -33,13 +33,9 @@ func limitFor(live, beside uint64) int64 {
 func keepSmall(ctx context.Context) {
 	tick := time.NewTicker(looksEvery)
 	defer tick.Stop()
-	names := []string{
-		"/gc/heap/live:bytes", "/memory/classes/total:bytes", "/memory/classes/heap/objects:bytes",
-		"/memory/classes/heap/free:bytes", "/memory/classes/heap/released:bytes",
-	}
-	sample := make([]metrics.Sample, len(names))
-	for i, name := range names {
-		sample[i].Name = name
+	sample := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
 	}
 	exe := program.Find()
 	for look := 0; ; look++ {
